@@ -230,7 +230,7 @@ mod tests {
             assert_eq!(host(text), None, "{text:?}");
         }
         assert_eq!(host(&"a".repeat(64)), None);
-        assert_eq!(host(&["a".repeat(63); 4].join(".")), None);
+        assert_eq!(host(&vec!["a".repeat(63); 4].join(".")), None);
     }
 
     #[test]
