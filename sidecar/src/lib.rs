@@ -2,5 +2,13 @@
 //!
 //! ARCHITECTURE.md has the flow and the map of these modules.
 
+pub mod address;
+pub mod body;
 pub mod destination;
+pub mod enforcement;
+pub mod exchange;
+pub mod expect;
+pub mod policy;
 pub mod refusal;
+pub mod resolver;
+pub mod upstream;

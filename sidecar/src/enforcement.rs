@@ -1,0 +1,180 @@
+//! The policy in force, and everything that is open under it.
+//!
+//! What was allowed once is not allowed for ever: each open stream holds a [`Lease`], and a swap of the policy judges all
+//! leases again. A stream that is no longer allowed finds its lease revoked and ends. Nothing here decides; it asks
+//! `policy`.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+
+use atomic_waker::AtomicWaker;
+use http::Method;
+use http::uri::PathAndQuery;
+
+use crate::destination::{Destination, Host};
+use crate::policy::{Outcome, Policy, Tls};
+use crate::upstream::profile::{Profile, Routes};
+
+/// A policy as it is in force: immutable, with what is needed to reach the origins of its rules.
+pub struct Snapshot {
+    /// Counts the swaps since the start; the first policy is 1.
+    pub generation: u64,
+    /// The rules.
+    pub policy: Policy,
+    /// How each rule's origins are reached.
+    pub routes: Routes,
+}
+
+impl Snapshot {
+    /// How the origins of the rule are reached; of no rule (audit mode), by the defaults.
+    #[must_use]
+    pub fn profile(&self, rule: Option<&str>) -> Arc<Profile> {
+        self.routes.of(rule)
+    }
+}
+
+/// What a lease was granted for, in the terms in which it is judged again.
+#[derive(Clone, Debug)]
+pub enum Grant {
+    /// A request, from its verdict to the end of its response, or of the upgraded stream behind it.
+    Request {
+        /// Where it goes.
+        destination: Destination,
+        /// Its method.
+        method: Method,
+        /// Its path, and the query that is not judged.
+        path: PathAndQuery,
+    },
+    /// An opaque tunnel.
+    Passthrough {
+        /// The host of the CONNECT.
+        host: Host,
+        /// Its port.
+        port: u16,
+    },
+}
+
+impl Grant {
+    fn holds_under(&self, policy: &Policy) -> bool {
+        match self {
+            Self::Request { destination, method, path } => {
+                !matches!(policy.judge_request(destination, method, path.path()).outcome, Outcome::Deny(_))
+            }
+            Self::Passthrough { host, port } => {
+                let https = policy.judge_connect(host, *port).https;
+                https.is_some_and(|rule| matches!(rule.tls, Tls::Passthrough { .. }))
+            }
+        }
+    }
+}
+
+/// Holds the policy in force and the open leases.
+pub struct Enforcement {
+    state: Mutex<State>,
+}
+
+struct State {
+    current: Arc<Snapshot>,
+    leases: HashMap<u64, Arc<Shared>>,
+    next_lease: u64,
+}
+
+struct Shared {
+    grant: Grant,
+    revoked: AtomicBool,
+    waker: AtomicWaker,
+}
+
+impl Enforcement {
+    /// Begins with `policy`.
+    #[must_use]
+    pub fn new(policy: Policy, routes: Routes) -> Self {
+        let current = Arc::new(Snapshot { generation: 1, policy, routes });
+        Self { state: Mutex::new(State { current, leases: HashMap::new(), next_lease: 0 }) }
+    }
+
+    /// The policy in force now.
+    #[must_use]
+    pub fn current(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.lock().current)
+    }
+
+    /// Puts another policy in force and judges all that is open. Returns how many leases were revoked.
+    pub fn swap(&self, policy: Policy, routes: Routes) -> usize {
+        let mut state = self.lock();
+        let generation = state.current.generation + 1;
+        state.current = Arc::new(Snapshot { generation, policy, routes });
+        let State { current, leases, .. } = &mut *state;
+        let before = leases.len();
+        leases.retain(|_, lease| {
+            let holds = lease.grant.holds_under(&current.policy);
+            if !holds {
+                lease.revoked.store(true, Ordering::Release);
+                lease.waker.wake();
+            }
+            holds
+        });
+        before - leases.len()
+    }
+
+    /// A lease for what `generation` allowed.
+    ///
+    /// # Errors
+    /// [`Stale`] when another policy has come into force since: judge again.
+    pub fn grant(self: &Arc<Self>, generation: u64, grant: Grant) -> Result<Lease, Stale> {
+        let mut state = self.lock();
+        if state.current.generation != generation {
+            return Err(Stale);
+        }
+        let key = state.next_lease;
+        state.next_lease += 1;
+        let shared = Arc::new(Shared { grant, revoked: AtomicBool::new(false), waker: AtomicWaker::new() });
+        state.leases.insert(key, Arc::clone(&shared));
+        Ok(Lease { shared, key, enforcement: Arc::clone(self) })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The policy changed between the verdict and the lease.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Stale;
+
+/// Held by an open stream for as long as it runs; ends with it.
+pub struct Lease {
+    shared: Arc<Shared>,
+    key: u64,
+    enforcement: Arc<Enforcement>,
+}
+
+impl Lease {
+    /// Ready when the policy no longer allows the stream. One task at a time may wait.
+    pub fn poll_revoked(&self, context: &mut Context<'_>) -> Poll<()> {
+        if self.is_revoked() {
+            return Poll::Ready(());
+        }
+        self.shared.waker.register(context.waker());
+        if self.is_revoked() { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    /// Ends when the policy no longer allows the stream.
+    pub async fn revoked(&self) {
+        std::future::poll_fn(|context| self.poll_revoked(context)).await;
+    }
+
+    /// Whether the policy no longer allows the stream.
+    #[must_use]
+    pub fn is_revoked(&self) -> bool {
+        self.shared.revoked.load(Ordering::Acquire)
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.enforcement.lock().leases.remove(&self.key);
+    }
+}

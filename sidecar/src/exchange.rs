@@ -1,0 +1,118 @@
+//! One request and its response while they run: what both directions share.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use tokio::time::{Sleep, sleep_until};
+
+use crate::enforcement::Lease;
+use std::pin::Pin;
+
+/// The state that the two bodies of an exchange share.
+pub struct Exchange {
+    /// Ends when the policy no longer allows the request.
+    pub lease: Lease,
+    /// When the request's head had been read.
+    pub started: Instant,
+    /// How long neither direction may carry a byte.
+    pub idle_limit: Duration,
+    progress_ms: AtomicU64,
+    sent: AtomicU64,
+    received: AtomicU64,
+    request_complete: AtomicBool,
+    too_large: AtomicBool,
+}
+
+impl Exchange {
+    /// Begins an exchange now.
+    #[must_use]
+    pub fn new(lease: Lease, started: Instant, idle_limit: Duration) -> Self {
+        Self {
+            lease,
+            started,
+            idle_limit,
+            progress_ms: AtomicU64::new(0),
+            sent: AtomicU64::new(0),
+            received: AtomicU64::new(0),
+            request_complete: AtomicBool::new(false),
+            too_large: AtomicBool::new(false),
+        }
+    }
+
+    /// Body bytes went to the origin.
+    pub fn count_sent(&self, bytes: usize) {
+        self.sent.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.progress();
+    }
+
+    /// Body bytes came from the origin.
+    pub fn count_received(&self, bytes: usize) {
+        self.received.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.progress();
+    }
+
+    /// Body bytes to and from the origin so far.
+    #[must_use]
+    pub fn bytes(&self) -> (u64, u64) {
+        (self.sent.load(Ordering::Relaxed), self.received.load(Ordering::Relaxed))
+    }
+
+    /// Something moved.
+    pub fn progress(&self) {
+        let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.progress_ms.store(now, Ordering::Relaxed);
+    }
+
+    /// The request's body has been read to its end.
+    pub fn complete_request(&self) {
+        self.request_complete.store(true, Ordering::Release);
+    }
+
+    /// Whether the request's body has been read to its end.
+    #[must_use]
+    pub fn is_request_complete(&self) -> bool {
+        self.request_complete.load(Ordering::Acquire)
+    }
+
+    /// The request's body went over the rule's limit.
+    pub fn exceed_limit(&self) {
+        self.too_large.store(true, Ordering::Release);
+    }
+
+    /// Whether the request's body went over the rule's limit.
+    #[must_use]
+    pub fn is_too_large(&self) -> bool {
+        self.too_large.load(Ordering::Acquire)
+    }
+
+    fn idle_deadline(&self) -> Instant {
+        self.started + Duration::from_millis(self.progress_ms.load(Ordering::Relaxed)) + self.idle_limit
+    }
+}
+
+/// Finds out that an exchange carries nothing. Costs a timer only while one side waits.
+#[derive(Default)]
+pub struct IdleTimer {
+    sleep: Option<Pin<Box<Sleep>>>,
+}
+
+impl IdleTimer {
+    /// Ready when neither direction of `exchange` has carried anything for its idle limit.
+    pub fn poll_expired(&mut self, exchange: &Exchange, context: &mut Context<'_>) -> Poll<()> {
+        let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(exchange.idle_deadline().into())));
+        while sleep.as_mut().poll(context).is_ready() {
+            let deadline = exchange.idle_deadline();
+            if deadline <= Instant::now() {
+                return Poll::Ready(());
+            }
+            sleep.as_mut().reset(deadline.into());
+        }
+        Poll::Pending
+    }
+
+    /// Ends when neither direction of `exchange` has carried anything for its idle limit.
+    pub async fn expired(&mut self, exchange: &Exchange) {
+        std::future::poll_fn(|context| self.poll_expired(exchange, context)).await;
+    }
+}

@@ -1,0 +1,74 @@
+//! Connections to origins: made once, checked, pooled and reused.
+//!
+//! A request gets a channel from [`Upstream::channel`]. It never sees an address or a TLS setting, and no channel is
+//! shared between two profiles or two destinations.
+
+pub mod connect;
+pub mod dial;
+pub mod pool;
+pub mod profile;
+pub mod tls;
+
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use crate::refusal::Code;
+
+pub use connect::Want;
+pub use pool::{Channel, Upstream};
+
+/// Why an origin could not be reached, or not be spoken to.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// The code that the client sees.
+    pub code: Code,
+    /// What went wrong, for the client's message: without secrets and without paths of the sidecar.
+    pub detail: Arc<str>,
+    /// The address, where one was dialled.
+    pub address: Option<SocketAddr>,
+}
+
+impl Failure {
+    /// A failure before any address was dialled.
+    pub fn new(code: Code, detail: impl Into<Arc<str>>) -> Self {
+        Self { code, detail: detail.into(), address: None }
+    }
+
+    /// An address that must not be dialled.
+    #[must_use]
+    pub fn address(code: Code, address: IpAddr) -> Self {
+        Self::new(code, format!("it resolves to {address}"))
+    }
+
+    /// The failure that an I/O error of a connection means.
+    #[must_use]
+    pub fn from_io(error: &io::Error) -> Self {
+        let out_of_files = matches!(error.raw_os_error(), Some(libc) if libc == EMFILE || libc == ENFILE);
+        let code = match error.kind() {
+            _ if out_of_files => Code::Overloaded,
+            io::ErrorKind::ConnectionRefused => Code::ConnectionRefused,
+            io::ErrorKind::TimedOut => Code::ConnectTimeout,
+            io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::UnexpectedEof => {
+                Code::UpstreamClosed
+            }
+            _ => Code::ConnectionFailed,
+        };
+        Self::new(code, error.to_string())
+    }
+
+    fn at(mut self, address: SocketAddr) -> Self {
+        self.address = Some(address);
+        self
+    }
+}
+
+const EMFILE: i32 = nix::errno::Errno::EMFILE as i32;
+const ENFILE: i32 = nix::errno::Errno::ENFILE as i32;
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.code, self.detail)
+    }
+}

@@ -1,0 +1,203 @@
+//! One new connection to an origin: dial, verified TLS, HTTP handshake.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use hyper::client::conn::{http1, http2};
+use hyper::rt::{Read, Write};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use rustls::pki_types::ServerName;
+use tokio::time::timeout;
+
+use super::dial::Dialer;
+use super::profile::Profile;
+use super::{Failure, tls};
+use crate::body::RequestBody;
+use crate::destination::{Destination, Host, Scheme};
+use crate::policy::HttpVersion;
+use crate::refusal::Code;
+
+/// The largest response head, in bytes. Larger than what clients may send, since origins are tolerated more.
+const MAX_RESPONSE_HEAD: usize = 64 * 1024;
+/// What one stream of an HTTP/2 connection may have in flight towards us: enough for some 20 MiB/s at 50 ms.
+const STREAM_WINDOW: u32 = 1024 * 1024;
+/// What all streams may have in flight together: fifteen stalled readers leave room for the sixteenth.
+const CONNECTION_WINDOW: u32 = 16 * STREAM_WINDOW;
+/// What one stream may have buffered towards the origin.
+const SEND_BUFFER: usize = 128 * 1024;
+/// Streams assumed to be free before the origin's SETTINGS arrive (RFC 9113 6.5.2 recommends at least 100).
+const INITIAL_STREAMS: usize = 100;
+/// How often a connection with open streams is asked whether it still lives, and how long it has to answer.
+const PING_INTERVAL: Duration = Duration::from_secs(30);
+
+/// Sends requests on an HTTP/1.1 connection, one at a time.
+pub type Http1Sender = http1::SendRequest<RequestBody>;
+
+/// An HTTP/2 connection that several requests share.
+pub struct Http2Connection {
+    sender: http2::SendRequest<RequestBody>,
+    driver: Arc<dyn StreamLimit>,
+    in_flight: AtomicUsize,
+    last_used: Mutex<Instant>,
+    /// Where it leads.
+    pub address: SocketAddr,
+}
+
+impl Http2Connection {
+    /// Takes one of the streams that the origin allows, if one is free.
+    pub fn reserve(&self) -> bool {
+        let limit = self.driver.max_streams();
+        let reserved =
+            self.in_flight.fetch_update(Ordering::AcqRel, Ordering::Acquire, |open| (open < limit).then_some(open + 1));
+        reserved.is_ok()
+    }
+
+    /// Gives a stream back.
+    pub fn release(&self) {
+        self.in_flight.fetch_sub(1, Ordering::AcqRel);
+        *self.last_used.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    /// Whether no request can be sent on it any more.
+    pub fn is_closed(&self) -> bool {
+        self.sender.is_closed()
+    }
+
+    /// Whether it has carried nothing since `limit` ago.
+    pub fn is_idle_for(&self, limit: Duration) -> bool {
+        self.in_flight.load(Ordering::Acquire) == 0
+            && self.last_used.lock().unwrap_or_else(PoisonError::into_inner).elapsed() >= limit
+    }
+
+    /// A handle that sends one request.
+    pub fn sender(&self) -> http2::SendRequest<RequestBody> {
+        self.sender.clone()
+    }
+}
+
+/// Asks a connection how many streams its origin allows. The only type parameter that it hides is that of the socket.
+trait StreamLimit: Send + Sync {
+    fn max_streams(&self) -> usize;
+}
+
+type Http2Driver<T> = Mutex<http2::Connection<T, RequestBody, TokioExecutor>>;
+
+impl<T> StreamLimit for Http2Driver<T>
+where
+    T: Read + Write + Unpin + Send + 'static,
+{
+    fn max_streams(&self) -> usize {
+        self.lock().unwrap_or_else(PoisonError::into_inner).current_max_send_streams()
+    }
+}
+
+/// A connection that is ready for its first request.
+pub enum Made {
+    /// An HTTP/1.1 connection.
+    Http1(Http1Sender, SocketAddr),
+    /// An HTTP/2 connection.
+    Http2(Arc<Http2Connection>),
+}
+
+/// What a new connection is wanted for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Want {
+    /// Any request: HTTP/2 where the origin and the rule allow it.
+    Any,
+    /// An upgrade, which is an affair of HTTP/1.1 alone (RFC 9110 7.8).
+    Upgrade,
+}
+
+/// Makes a connection to `destination`.
+///
+/// # Errors
+/// [`Failure`]; a certificate that does not verify has a code of its own, and no byte of a request was sent.
+pub async fn connect(
+    dialer: &Dialer,
+    destination: &Destination,
+    profile: &Profile,
+    want: Want,
+    handshake_timeout: Duration,
+) -> Result<Made, Failure> {
+    let (stream, address) = dialer.dial(&destination.host, destination.port, &profile.private_cidrs).await?;
+    if destination.scheme == Scheme::Http {
+        return http1(TokioIo::new(stream), address).await;
+    }
+    let connector = match want {
+        Want::Any => &profile.connectors.any,
+        Want::Upgrade => &profile.connectors.http1,
+    };
+    let handshake = timeout(handshake_timeout, connector.connect(server_name(&destination.host)?, stream)).await;
+    let stream = handshake
+        .map_err(|_| Failure::new(Code::TlsTimeout, "the TLS handshake did not end in time").at(address))?
+        .map_err(|error| tls::failure(&error).at(address))?;
+    let is_http2 = stream.get_ref().1.alpn_protocol() == Some(tls::ALPN_H2);
+    if is_http2 {
+        return http2(TokioIo::new(stream), address).await;
+    }
+    if profile.http == HttpVersion::Http2 && want == Want::Any {
+        let detail = "the rule asks for HTTP/2, and the origin does not offer it";
+        return Err(Failure::new(Code::UpstreamProtocol, detail).at(address));
+    }
+    http1(TokioIo::new(stream), address).await
+}
+
+fn server_name(host: &Host) -> Result<ServerName<'static>, Failure> {
+    match host {
+        Host::Address(address) => Ok(ServerName::IpAddress((*address).into())),
+        Host::Name(name) => ServerName::try_from(name.to_string())
+            .map_err(|_| Failure::new(Code::TlsHandshake, "the host can't be a name in a TLS certificate")),
+    }
+}
+
+async fn http1<T>(io: T, address: SocketAddr) -> Result<Made, Failure>
+where
+    T: Read + Write + Unpin + Send + 'static,
+{
+    let mut builder = http1::Builder::new();
+    builder
+        .preserve_header_case(true)
+        .allow_spaces_after_header_name_in_responses(true)
+        .allow_obsolete_multiline_headers_in_responses(true)
+        .max_buf_size(MAX_RESPONSE_HEAD)
+        .max_header_size(MAX_RESPONSE_HEAD);
+    let (sender, connection) = builder.handshake(io).await.map_err(|error| protocol(&error, address))?;
+    // The task ends with the connection; its error is also that of the request under way, which reports it.
+    tokio::spawn(async move { drop(connection.with_upgrades().await) });
+    Ok(Made::Http1(sender, address))
+}
+
+async fn http2<T>(io: T, address: SocketAddr) -> Result<Made, Failure>
+where
+    T: Read + Write + Unpin + Send + 'static,
+{
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .initial_max_send_streams(INITIAL_STREAMS)
+        .max_send_buf_size(SEND_BUFFER)
+        .max_header_list_size(u32::try_from(MAX_RESPONSE_HEAD).unwrap_or(u32::MAX))
+        .keep_alive_interval(PING_INTERVAL)
+        .keep_alive_timeout(PING_INTERVAL);
+    let (sender, connection) = builder.handshake(io).await.map_err(|error| protocol(&error, address))?;
+    let driver = Arc::new(Mutex::new(connection));
+    let driven = Arc::clone(&driver);
+    tokio::spawn(async move {
+        // The lock is held while the connection is polled, never over a wait.
+        let poll = std::future::poll_fn(|context| {
+            let mut connection = driven.lock().unwrap_or_else(PoisonError::into_inner);
+            std::pin::Pin::new(&mut *connection).poll(context)
+        });
+        drop(poll.await);
+    });
+    let (in_flight, last_used) = (AtomicUsize::new(0), Mutex::new(Instant::now()));
+    Ok(Made::Http2(Arc::new(Http2Connection { sender, driver, in_flight, last_used, address })))
+}
+
+fn protocol(error: &hyper::Error, address: SocketAddr) -> Failure {
+    Failure::new(Code::UpstreamProtocol, format!("the HTTP handshake failed: {error}")).at(address)
+}

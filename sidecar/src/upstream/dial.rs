@@ -1,0 +1,218 @@
+//! Connects to an origin: resolves the name once, judges every address, and dials one that passed.
+//!
+//! The address that was judged is the address that is dialled; nothing resolves the name a second time.
+
+use std::collections::HashSet;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Mutex, OnceLock};
+use std::time::{Duration, Instant};
+
+use ipnet::IpNet;
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio::time::{sleep_until, timeout};
+
+use super::Failure;
+use crate::address;
+use crate::destination::Host;
+use crate::refusal::Code;
+use crate::resolver::{ResolveError, Resolver};
+
+/// The pause before the next address is tried beside the one under way (RFC 8305 5, "Connection Attempt Delay").
+const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
+/// Addresses tried for one connection. A name with more is a misconfiguration or an attempt to make us scan.
+const MAX_ATTEMPTS: usize = 16;
+/// How long a list of the pod's own addresses is believed. Interfaces of a pod do not change; a laptop's do.
+const OWN_ADDRESSES_FOR: Duration = Duration::from_secs(10);
+
+/// Makes TCP connections to addresses that may be dialled.
+pub struct Dialer {
+    resolver: Resolver,
+    dial_timeout: Duration,
+    keepalive: Duration,
+    listeners: OnceLock<Vec<SocketAddr>>,
+    own: Mutex<Option<(Instant, HashSet<IpAddr>)>>,
+}
+
+impl Dialer {
+    /// `dial_timeout` bounds resolving and connecting together; `keepalive` is the idle time before TCP asks whether
+    /// the origin is still there.
+    #[must_use]
+    pub fn new(resolver: Resolver, dial_timeout: Duration, keepalive: Duration) -> Self {
+        Self { resolver, dial_timeout, keepalive, listeners: OnceLock::new(), own: Mutex::new(None) }
+    }
+
+    /// Names the sidecar's own listeners, which are never dialled. Called once, when they are bound.
+    pub fn refuse_own_listeners(&self, listeners: Vec<SocketAddr>) {
+        // A second call would mean a second set of listeners, which `serve` does not have.
+        let _ = self.listeners.set(listeners);
+    }
+
+    /// Connects to `host:port` at an address that is globally reachable unicast or in `private_cidrs`.
+    ///
+    /// # Errors
+    /// [`Failure`] with the code of what failed; refused addresses are 403, the rest 502 to 504.
+    pub async fn dial(
+        &self,
+        host: &Host,
+        port: u16,
+        private_cidrs: &[IpNet],
+    ) -> Result<(TcpStream, SocketAddr), Failure> {
+        let deadline = Instant::now() + self.dial_timeout;
+        let resolved = timeout(self.dial_timeout, self.resolver.addresses(host, port)).await;
+        let addresses = resolved.unwrap_or(Err(ResolveError::Timeout))?;
+        let permitted = self.permitted(&addresses, port, private_cidrs)?;
+        let (stream, address) = connect_first(in_turns(permitted, port), deadline).await?;
+        self.configure(&stream).map_err(|error| Failure::from_io(&error))?;
+        Ok((stream, address))
+    }
+
+    /// The addresses that may be dialled; the refusal of the first one where there is none.
+    fn permitted(&self, addresses: &[IpAddr], port: u16, private_cidrs: &[IpNet]) -> Result<Vec<IpAddr>, Failure> {
+        let mut refusal = None;
+        let mut permitted = Vec::with_capacity(addresses.len());
+        for address in addresses {
+            match self.judge(*address, port, private_cidrs) {
+                Ok(()) => permitted.push(*address),
+                Err(code) => {
+                    refusal.get_or_insert((code, *address));
+                }
+            }
+        }
+        match refusal {
+            Some((code, address)) if permitted.is_empty() => Err(Failure::address(code, address)),
+            _ => Ok(permitted),
+        }
+    }
+
+    fn judge(&self, address: IpAddr, port: u16, private_cidrs: &[IpNet]) -> Result<(), Code> {
+        let canonical = address.to_canonical();
+        let own = self.is_own(canonical);
+        if (own || canonical.is_loopback() || canonical.is_unspecified()) && self.listens_on(port) {
+            return Err(Code::ProxyLoop);
+        }
+        if own { Err(Code::OwnAddress) } else { address::judge(address, private_cidrs) }
+    }
+
+    fn listens_on(&self, port: u16) -> bool {
+        self.listeners.get().is_some_and(|listeners| listeners.iter().any(|listener| listener.port() == port))
+    }
+
+    /// Whether an interface of this pod has the address. Loopback is not among these: a rule may list it.
+    fn is_own(&self, address: IpAddr) -> bool {
+        let mut own = self.own.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        match &*own {
+            Some((read, addresses)) if read.elapsed() < OWN_ADDRESSES_FOR => addresses.contains(&address),
+            _ => own.insert((Instant::now(), own_addresses())).1.contains(&address),
+        }
+    }
+
+    fn configure(&self, stream: &TcpStream) -> io::Result<()> {
+        // Without it the first response of a tunnel waits for a delayed ACK, some 40 ms.
+        stream.set_nodelay(true)?;
+        keep_alive(stream, self.keepalive)
+    }
+}
+
+/// Lets TCP ask a silent peer whether it is still there, first after `idle`.
+///
+/// # Errors
+/// What the socket option says.
+pub fn keep_alive(stream: &TcpStream, idle: Duration) -> io::Result<()> {
+    SockRef::from(stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(idle).with_interval(idle / 4))
+}
+
+fn own_addresses() -> HashSet<IpAddr> {
+    let interfaces = match nix::ifaddrs::getifaddrs() {
+        Ok(interfaces) => interfaces,
+        Err(error) => {
+            tracing::warn!(%error, "the pod's own addresses can't be listed");
+            return HashSet::new();
+        }
+    };
+    interfaces
+        .filter_map(|interface| {
+            let address = interface.address?;
+            let v4 = address.as_sockaddr_in().map(|v4| IpAddr::V4(v4.ip()));
+            v4.or_else(|| address.as_sockaddr_in6().map(|v6| IpAddr::V6(v6.ip())))
+        })
+        .filter(|address| !address.is_loopback())
+        .collect()
+}
+
+/// IPv6 and IPv4 in turns, IPv6 first (RFC 8305 4).
+fn in_turns(addresses: Vec<IpAddr>, port: u16) -> Vec<SocketAddr> {
+    let (v6, v4): (Vec<_>, Vec<_>) = addresses.into_iter().partition(IpAddr::is_ipv6);
+    let (mut v6, mut v4) = (v6.into_iter(), v4.into_iter());
+    let mut turns = Vec::new();
+    loop {
+        let pair = [v6.next(), v4.next()];
+        if pair == [None, None] || turns.len() >= MAX_ATTEMPTS {
+            return turns;
+        }
+        turns.extend(pair.into_iter().flatten().map(|address| SocketAddr::new(address, port)));
+    }
+}
+
+/// Happy eyeballs (RFC 8305 5): the next address is tried when the last one failed or [`ATTEMPT_DELAY`] has passed, and
+/// the first connection wins.
+async fn connect_first(addresses: Vec<SocketAddr>, deadline: Instant) -> Result<(TcpStream, SocketAddr), Failure> {
+    let mut waiting = addresses.into_iter();
+    let mut attempts = JoinSet::new();
+    let mut last_error = None;
+    let mut next_attempt = Instant::now();
+    loop {
+        tokio::select! {
+            biased;
+            Some(ended) = attempts.join_next() => match ended {
+                Ok((address, Ok(stream))) => return Ok((stream, address)),
+                Ok((_, Err(error))) => {
+                    last_error = Some(error);
+                    next_attempt = Instant::now();
+                }
+                Err(_) => {}
+            },
+            () = sleep_until(deadline.into()) => return Err(Failure::new(Code::ConnectTimeout, "no connection in time")),
+            () = sleep_until(next_attempt.into()), if waiting.len() > 0 => {
+                let Some(address) = waiting.next() else { continue };
+                attempts.spawn(async move { (address, TcpStream::connect(address).await) });
+                next_attempt = Instant::now() + ATTEMPT_DELAY;
+            }
+        }
+        if attempts.is_empty() && waiting.len() == 0 {
+            let error = last_error.unwrap_or_else(|| io::Error::other("no attempt was made"));
+            return Err(Failure::from_io(&error));
+        }
+    }
+}
+
+impl From<ResolveError> for Failure {
+    fn from(error: ResolveError) -> Self {
+        let code = match &error {
+            ResolveError::NotFound => Code::NameNotFound,
+            ResolveError::Failed(_) => Code::DnsFailed,
+            ResolveError::Timeout => Code::DnsTimeout,
+        };
+        Self::new(code, error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn families_take_turns_and_ipv6_is_first() {
+        let addresses = ["192.0.2.1", "192.0.2.2", "2001:db8::1"].map(|text| text.parse().unwrap());
+        let order: Vec<String> = in_turns(addresses.to_vec(), 443).iter().map(ToString::to_string).collect();
+        assert_eq!(order, ["[2001:db8::1]:443", "192.0.2.1:443", "192.0.2.2:443"]);
+    }
+
+    #[test]
+    fn a_name_with_many_addresses_is_tried_at_some_of_them_only() {
+        let addresses = (0..200u8).map(|last| IpAddr::from([192, 0, 2, last])).collect();
+        assert_eq!(in_turns(addresses, 443).len(), MAX_ATTEMPTS);
+    }
+}

@@ -1,0 +1,290 @@
+//! The pool: which connection a request gets, and when a new one is made.
+//!
+//! Connections are keyed by destination and profile. HTTP/2 connections are shared up to the origin's stream limit, HTTP/1.1
+//! ones are handed out one request at a time.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+
+use super::Failure;
+use super::connect::{self, Http1Sender, Http2Connection, Made, Want};
+use super::dial::Dialer;
+use super::profile::Profile;
+use crate::destination::Destination;
+
+/// HTTP/2 connections to one destination at most. One is the rule; more are for origins that allow few streams.
+const MAX_HTTP2_CONNECTIONS: usize = 4;
+/// Idle HTTP/1.1 connections kept for one destination at most.
+const MAX_IDLE_HTTP1: usize = 32;
+
+/// All connections to origins.
+pub struct Upstream {
+    dialer: Dialer,
+    handshake_timeout: Duration,
+    idle_limit: Duration,
+    groups: Mutex<HashMap<Key, Arc<Group>>>,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Key {
+    destination: Destination,
+    profile: u64,
+}
+
+/// How many connections the pool holds, for the metrics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Idle HTTP/1.1 connections.
+    pub http1_idle: usize,
+    /// Open HTTP/2 connections.
+    pub http2_open: usize,
+}
+
+impl Upstream {
+    /// A pool over `dialer`. `handshake_timeout` bounds TLS with an origin, `idle_limit` the life of an unused connection.
+    #[must_use]
+    pub fn new(dialer: Dialer, handshake_timeout: Duration, idle_limit: Duration) -> Self {
+        Self { dialer, handshake_timeout, idle_limit, groups: Mutex::new(HashMap::new()) }
+    }
+
+    /// Makes the plain connections of opaque tunnels, and knows what may be dialled.
+    #[must_use]
+    pub fn dialer(&self) -> &Dialer {
+        &self.dialer
+    }
+
+    /// A channel for one request to `destination`: an idle or shared connection, or a new one.
+    ///
+    /// # Errors
+    /// [`Failure`] of the connection that had to be made.
+    pub async fn channel(
+        &self,
+        destination: &Destination,
+        profile: &Profile,
+        want: Want,
+    ) -> Result<Channel, Failure> {
+        let group = self.group(destination, profile);
+        if want == Want::Upgrade {
+            return self.connect(&group, destination, profile, want).await;
+        }
+        let arrived = Instant::now();
+        loop {
+            // Asked for before the look, so that a stream freed in between is not missed.
+            let freed = group.freed.notified();
+            match group.reuse() {
+                Reuse::Channel(channel) => return Ok(channel),
+                Reuse::Connect => return self.connect(&group, destination, profile, want).await,
+                Reuse::Wait => freed.await,
+                Reuse::ConnectAlone => {
+                    let _alone = group.connecting.lock().await;
+                    if let Some(failure) = group.failure_since(arrived) {
+                        return Err(failure);
+                    }
+                    // Another request may have made what this one waited for.
+                    match group.reuse() {
+                        Reuse::Channel(channel) => return Ok(channel),
+                        Reuse::ConnectAlone => return self.connect(&group, destination, profile, want).await,
+                        Reuse::Connect | Reuse::Wait => {}
+                    }
+                }
+            }
+        }
+    }
+
+    async fn connect(
+        &self,
+        group: &Arc<Group>,
+        destination: &Destination,
+        profile: &Profile,
+        want: Want,
+    ) -> Result<Channel, Failure> {
+        let made = connect::connect(&self.dialer, destination, profile, want, self.handshake_timeout).await;
+        match made {
+            Ok(made) => Ok(group.adopt(made, want)),
+            Err(failure) => {
+                group.lock().failed = Some((Instant::now(), failure.clone()));
+                Err(failure)
+            }
+        }
+    }
+
+    fn group(&self, destination: &Destination, profile: &Profile) -> Arc<Group> {
+        let key = Key { destination: destination.clone(), profile: profile.id };
+        Arc::clone(self.lock().entry(key).or_default())
+    }
+
+    /// Closes what was idle for too long, and forgets destinations without connections. Returns what is left.
+    pub fn sweep(&self) -> Counts {
+        let mut counts = Counts::default();
+        self.lock().retain(|_, group| {
+            let mut state = group.lock();
+            state.idle.retain(|idle| !idle.sender.is_closed() && idle.since.elapsed() < self.idle_limit);
+            state.http2.retain(|connection| !connection.is_closed() && !connection.is_idle_for(self.idle_limit));
+            counts.http1_idle += state.idle.len();
+            counts.http2_open += state.http2.len();
+            !state.idle.is_empty() || !state.http2.is_empty() || Arc::strong_count(group) > 1
+        });
+        counts
+    }
+
+    /// Forgets every connection whose profile is not among `profiles`. What runs on them goes on under its lease.
+    pub fn retain_profiles(&self, profiles: impl Fn(u64) -> bool) {
+        self.lock().retain(|key, _| profiles(key.profile));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Arc<Group>>> {
+        self.groups.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The connections to one destination under one profile.
+#[derive(Default)]
+struct Group {
+    state: Mutex<GroupState>,
+    freed: Notify,
+    /// Held while a connection is made that others may be able to share.
+    connecting: tokio::sync::Mutex<()>,
+}
+
+#[derive(Default)]
+struct GroupState {
+    idle: Vec<Idle>,
+    http2: Vec<Arc<Http2Connection>>,
+    speaks_http1: bool,
+    failed: Option<(Instant, Failure)>,
+}
+
+struct Idle {
+    sender: Http1Sender,
+    address: SocketAddr,
+    since: Instant,
+}
+
+/// What a request finds in its group.
+enum Reuse {
+    Channel(Channel),
+    /// Nothing to reuse, and nothing to share: the origin speaks HTTP/1.1.
+    Connect,
+    /// Nothing to reuse; one request makes a connection, the others see whether they can share it.
+    ConnectAlone,
+    /// As many HTTP/2 connections as may be, and no stream free.
+    Wait,
+}
+
+impl Group {
+    fn reuse(self: &Arc<Self>) -> Reuse {
+        let mut state = self.lock();
+        state.http2.retain(|connection| !connection.is_closed());
+        if let Some(connection) = state.http2.iter().find(|connection| connection.reserve()) {
+            let stream = Http2Stream { connection: Arc::clone(connection), group: Arc::clone(self) };
+            return Reuse::Channel(Channel::Http2(stream));
+        }
+        state.idle.retain(|idle| !idle.sender.is_closed());
+        if let Some(ready) = state.idle.iter().rposition(|idle| idle.sender.is_ready()) {
+            let Idle { sender, address, .. } = state.idle.remove(ready);
+            let lease = Http1Lease { sender, address, reused: true, group: Arc::clone(self) };
+            return Reuse::Channel(Channel::Http1(lease));
+        }
+        state.missing()
+    }
+
+    fn adopt(self: &Arc<Self>, made: Made, want: Want) -> Channel {
+        match made {
+            Made::Http1(sender, address) => {
+                if want == Want::Any {
+                    self.lock().speaks_http1 = true;
+                }
+                Channel::Http1(Http1Lease { sender, address, reused: false, group: Arc::clone(self) })
+            }
+            Made::Http2(connection) => {
+                // The first stream of a new connection is always there.
+                connection.reserve();
+                let mut state = self.lock();
+                state.speaks_http1 = false;
+                state.http2.push(Arc::clone(&connection));
+                Channel::Http2(Http2Stream { connection, group: Arc::clone(self) })
+            }
+        }
+    }
+
+    fn failure_since(&self, arrived: Instant) -> Option<Failure> {
+        let state = self.lock();
+        state.failed.as_ref().filter(|(at, _)| *at >= arrived).map(|(_, failure)| failure.clone())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, GroupState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl GroupState {
+    fn missing(&self) -> Reuse {
+        if self.speaks_http1 {
+            Reuse::Connect
+        } else if self.http2.len() >= MAX_HTTP2_CONNECTIONS {
+            Reuse::Wait
+        } else {
+            Reuse::ConnectAlone
+        }
+    }
+}
+
+/// The right to send one request to an origin.
+pub enum Channel {
+    /// On an HTTP/1.1 connection of its own.
+    Http1(Http1Lease),
+    /// As a stream of an HTTP/2 connection.
+    Http2(Http2Stream),
+}
+
+impl Channel {
+    /// Where the request goes.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        match self {
+            Self::Http1(lease) => lease.address,
+            Self::Http2(stream) => stream.connection.address,
+        }
+    }
+}
+
+/// An HTTP/1.1 connection for one request. Dropping it closes the connection; [`Http1Lease::recycle`] keeps it.
+pub struct Http1Lease {
+    /// Sends the request.
+    pub sender: Http1Sender,
+    address: SocketAddr,
+    /// Whether it has carried a request before: then the origin may have closed it meanwhile.
+    pub reused: bool,
+    group: Arc<Group>,
+}
+
+impl Http1Lease {
+    /// Gives the connection back once its response has been read to the end.
+    pub fn recycle(self) {
+        if self.sender.is_closed() {
+            return;
+        }
+        let mut state = self.group.lock();
+        if state.idle.len() < MAX_IDLE_HTTP1 {
+            state.idle.push(Idle { sender: self.sender, address: self.address, since: Instant::now() });
+        }
+    }
+}
+
+/// A stream of an HTTP/2 connection. Dropping it lets another request have its place.
+pub struct Http2Stream {
+    /// The connection.
+    pub connection: Arc<Http2Connection>,
+    group: Arc<Group>,
+}
+
+impl Drop for Http2Stream {
+    fn drop(&mut self) {
+        self.connection.release();
+        self.group.freed.notify_one();
+    }
+}

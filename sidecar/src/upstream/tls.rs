@@ -1,0 +1,126 @@
+//! TLS towards origins: which roots, which client certificate, which ALPN; and the names of its failures.
+//!
+//! Verification is always on. There is no verifier in this crate but the one of rustls.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::client::Resumption;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{CertificateError, ClientConfig, RootCertStore};
+use tokio_rustls::TlsConnector;
+use webpki_root_certs::TLS_SERVER_ROOT_CERTS;
+
+use super::Failure;
+use crate::policy::{HttpVersion, UpstreamOptions};
+use crate::refusal::Code;
+
+/// TLS sessions kept for resumption by one configuration. A sandbox talks to tens of hosts.
+const SESSIONS: usize = 64;
+
+/// The ALPN names (RFC 7301) of the two HTTP versions.
+pub const ALPN_H2: &[u8] = b"h2";
+/// HTTP/1.1 in ALPN.
+pub const ALPN_HTTP1: &[u8] = b"http/1.1";
+
+/// TLS configurations for the origins of one rule: one for requests, one for upgrades, which need HTTP/1.1. Both share
+/// their sessions.
+#[derive(Clone)]
+pub struct Connectors {
+    /// Offers what the rule allows.
+    pub any: TlsConnector,
+    /// Offers HTTP/1.1 alone.
+    pub http1: TlsConnector,
+}
+
+/// The public roots, and those that the operator adds for every origin.
+///
+/// # Errors
+/// Text that names the file that can't be used.
+pub fn base_roots(extra: &[PathBuf]) -> Result<RootCertStore, String> {
+    let public = TLS_SERVER_ROOT_CERTS.iter().filter_map(|root| webpki::anchor_from_trusted_cert(root).ok());
+    let mut roots = RootCertStore { roots: public.collect() };
+    for path in extra {
+        add_roots(&mut roots, path)?;
+    }
+    Ok(roots)
+}
+
+/// The configurations for a rule's options, over the operator's roots.
+///
+/// # Errors
+/// Text that names the file that can't be used.
+pub fn connectors(base: &Arc<RootCertStore>, options: &UpstreamOptions) -> Result<Connectors, String> {
+    let mut roots = Arc::clone(base);
+    for path in &options.ca {
+        add_roots(Arc::make_mut(&mut roots), path)?;
+    }
+    let builder = ClientConfig::builder().with_root_certificates(roots);
+    let mut config = match &options.client_cert {
+        None => builder.with_no_client_auth(),
+        Some(client) => builder
+            .with_client_auth_cert(certificates(&client.certificate)?, key(&client.key)?)
+            .map_err(|error| format!("{}: {error}", client.certificate.display()))?,
+    };
+    config.resumption = Resumption::in_memory_sessions(SESSIONS);
+    let mut http1 = config.clone();
+    http1.alpn_protocols = vec![ALPN_HTTP1.to_vec()];
+    config.alpn_protocols = match options.http {
+        HttpVersion::Auto => vec![ALPN_H2.to_vec(), ALPN_HTTP1.to_vec()],
+        HttpVersion::Http1 => vec![ALPN_HTTP1.to_vec()],
+        HttpVersion::Http2 => vec![ALPN_H2.to_vec()],
+    };
+    Ok(Connectors { any: Arc::new(config).into(), http1: Arc::new(http1).into() })
+}
+
+fn add_roots(roots: &mut RootCertStore, path: &Path) -> Result<(), String> {
+    for certificate in certificates(path)? {
+        roots.add(certificate).map_err(|error| format!("{}: not usable as a root: {error}", path.display()))?;
+    }
+    Ok(())
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let named = |problem: String| format!("{}: {problem}", path.display());
+    let pem = fs::read(path).map_err(|error| named(error.to_string()))?;
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+    let certificates = certificates.map_err(|error| named(error.to_string()))?;
+    if certificates.is_empty() { Err(named("no PEM certificate in it".into())) } else { Ok(certificates) }
+}
+
+fn key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
+    PrivateKeyDer::from_pem_file(path).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+/// What a failed handshake with an origin is called.
+pub fn failure(error: &io::Error) -> Failure {
+    match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+        Some(rustls::Error::InvalidCertificate(certificate)) => {
+            Failure::new(certificate_code(certificate), certificate.to_string())
+        }
+        Some(error) => Failure::new(Code::TlsHandshake, error.to_string()),
+        None if error.kind() == io::ErrorKind::UnexpectedEof => {
+            Failure::new(Code::TlsHandshake, "the origin closed the connection during the TLS handshake")
+        }
+        None => Failure::from_io(error),
+    }
+}
+
+fn certificate_code(error: &CertificateError) -> Code {
+    match error {
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => Code::CertificateExpired,
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => Code::CertificateNotYetValid,
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            Code::CertificateNameMismatch
+        }
+        CertificateError::UnknownIssuer => Code::CertificateUnknownIssuer,
+        CertificateError::Other(other) => match other.0.downcast_ref::<webpki::Error>() {
+            Some(webpki::Error::NameConstraintViolation) => Code::CertificateNameConstraints,
+            _ => Code::CertificateInvalid,
+        },
+        _ => Code::CertificateInvalid,
+    }
+}
