@@ -2,5 +2,6 @@
 //!
 //! ARCHITECTURE.md has the flow and the map of these modules.
 
+pub mod audit;
 pub mod destination;
 pub mod refusal;
