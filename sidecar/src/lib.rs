@@ -4,4 +4,5 @@
 
 pub mod audit;
 pub mod destination;
+pub mod metrics;
 pub mod refusal;
