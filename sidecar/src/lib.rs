@@ -3,5 +3,7 @@
 //! ARCHITECTURE.md has the flow and the map of these modules.
 
 pub mod destination;
+pub mod logging;
+pub mod process;
 pub mod refusal;
 pub mod settings;

@@ -1,7 +1,10 @@
 //! Every setting of the sidecar, once: its name, type, default and reason. Flag, variable and file key come from the
 //! name. Nothing else reads the environment or a default.
 
+mod document;
 mod layers;
+mod legacy;
+mod nearest;
 mod table;
 mod value;
 
@@ -9,9 +12,11 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use layers::{Layers, Problems};
+pub use document::markdown;
+pub use layers::{CONFIG_VARIABLE, Layers, Origin, Problems};
 pub use table::{Kind, Setting};
 pub use value::Resolve;
+pub(crate) use value::{duration, listener};
 
 table::settings! {
     "Listeners" {
@@ -29,7 +34,7 @@ table::settings! {
         policy: PolicySource = "", "FILE", one(value::policy_file);
         /// The short form of a policy: hosts, each exact or `*.suffix`, for HTTPS on port 443. Not beside a policy
         /// file.
-        allowed_domains: Option<String> = "", "HOSTS", optional(value::text);
+        allowed_domains: Option<String> = "", "HOSTS", joined(value::text);
         /// How often the policy file is read to see whether its content changed. Polled, because file notification is
         /// not reliable on every mount.
         policy_poll: Duration = "2s", "TIME", one(value::duration);
@@ -189,6 +194,9 @@ impl Settings {
     pub fn parse(mut layers: Layers) -> Result<Self, Problems> {
         let parsed = Self::parse_each(&mut layers);
         layers.refuse_both("policy", "allowed-domains");
+        if let Some(settings) = &parsed {
+            settings.check(&mut layers);
+        }
         let (problems, warnings) = layers.finish();
         match parsed {
             Some(mut settings) if problems.is_empty() => {
@@ -201,4 +209,25 @@ impl Settings {
             _ => Err(problems),
         }
     }
+
+    /// What no setting can know alone.
+    fn check(&self, layers: &mut Layers) {
+        if self.listen.is_empty() {
+            layers.refuse_setting("listen", "the proxy needs at least one address");
+        }
+        if let Some(shared) =
+            self.admin_listen.iter().find(|address| address.port() != 0 && self.listen.contains(address))
+        {
+            layers.refuse_setting("admin-listen", &format!("{shared} is where the proxy listens: take another port"));
+        }
+        if self.ca == CaSource::Files && self.ca_name_constraints {
+            let reason = "only a CA that is made here can be constrained: set --ca generate too, or remove this";
+            layers.refuse_setting("ca-name-constraints", reason);
+        }
+    }
+}
+
+/// The row of a setting that the code names.
+fn row(name: &str) -> &'static Setting {
+    TABLE.iter().find(|setting| setting.name == name).expect("the code names only settings that the table has")
 }

@@ -6,7 +6,10 @@ use std::ffi::OsString;
 use std::fmt;
 
 use super::table::VARIABLE_PREFIX;
-use super::{Kind, Setting, TABLE};
+use super::{Setting, TABLE, legacy, nearest, row};
+
+/// The variable that names the settings file: the only one that is not a setting.
+pub const CONFIG_VARIABLE: &str = "SANDGATE_CONFIG";
 
 /// Where a raw value was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,19 +102,28 @@ impl Layers {
 
     /// Adds the variables of an environment. An empty one counts as not set. One that no setting has is only a
     /// warning: Kubernetes puts variables such as `SANDGATE_SERVICE_HOST` into every container.
-    pub fn add_variables(&mut self, variables: impl IntoIterator<Item = (OsString, OsString)>) {
+    pub fn add_variables(&mut self, variables: &[(OsString, OsString)]) {
         for (name, value) in variables {
             let Some(name) = name.to_str().filter(|name| name.starts_with(VARIABLE_PREFIX)) else { continue };
+            if name == CONFIG_VARIABLE {
+                continue;
+            }
             let Some(setting) = TABLE.iter().find(|setting| setting.variable() == name) else {
-                self.warnings.push(format!("{name} is not a setting and is ignored{}", nearest_variable(name)));
+                let nearest = nearest::among(name, TABLE.iter().map(Setting::variable));
+                self.warnings.push(format!("{name} is not a setting and is ignored{nearest}"));
                 continue;
             };
-            match value.into_string() {
-                Ok(text) if text.is_empty() => {}
-                Ok(text) => self.add(setting, [(Origin::Variable(name.to_owned()), text)]),
-                Err(_) => self.problems.push(format!("{name}: the value is not UTF-8")),
+            match value.to_str() {
+                Some("") => {}
+                Some(text) => self.add(setting, [(Origin::Variable(name.to_owned()), text.to_owned())]),
+                None => self.problems.push(format!("{name}: the value is not UTF-8")),
             }
         }
+    }
+
+    /// Adds the variables of the original proxy. Weaker than everything of ours, so to be added last.
+    pub fn add_legacy_variables(&mut self, variables: &[(OsString, OsString)]) {
+        legacy::add(self, variables);
     }
 
     /// Adds a problem that was found while a layer was read.
@@ -128,6 +140,12 @@ impl Layers {
     #[must_use]
     pub fn origin(&self, name: &str) -> Option<&Origin> {
         self.given.get(name)?.first().map(|raw| &raw.origin)
+    }
+
+    /// Adds a problem with the value of `name`, wherever that value came from.
+    pub fn refuse_setting(&mut self, name: &'static str, reason: &str) {
+        let origin = self.origin(name).cloned().unwrap_or(Origin::Default(name));
+        self.refuse(&origin, reason);
     }
 
     pub(super) fn refuse_both(&mut self, one: &str, other: &str) {
@@ -154,6 +172,14 @@ impl Layers {
             return Some(None);
         }
         self.one(field, parse).map(Some)
+    }
+
+    /// Several values as one text with commas, which may be empty; or none.
+    pub(super) fn joined<T>(&mut self, field: &str, parse: impl Fn(&str) -> Result<T, String>) -> Option<Option<T>> {
+        let Some(raw) = self.given.get(setting(field).name).cloned() else { return Some(None) };
+        let text = raw.iter().map(|raw| raw.text.as_str()).collect::<Vec<_>>().join(",");
+        let origin = raw.first().map_or(Origin::Default(setting(field).name), |raw| raw.origin.clone());
+        parse(&text).map(Some).map_err(|reason| self.refuse(&origin, &reason)).ok()
     }
 
     /// `none` alone is no value at all.
@@ -195,14 +221,7 @@ impl Layers {
     }
 }
 
+/// The row of a field of `Settings`.
 fn setting(field: &str) -> &'static Setting {
-    TABLE
-        .iter()
-        .find(|setting| setting.name.len() == field.len() && setting.name == field.replace('_', "-"))
-        .expect("the table has a row for each field, made by the same macro")
-}
-
-fn nearest_variable(name: &str) -> String {
-    let _ = (name, Kind::One);
-    String::new()
+    row(&field.replace('_', "-"))
 }

@@ -102,6 +102,9 @@ macro_rules! kind {
     (many) => {
         $crate::settings::Kind::Many
     };
+    (joined) => {
+        $crate::settings::Kind::Many
+    };
     (switch) => {
         $crate::settings::Kind::Switch
     };

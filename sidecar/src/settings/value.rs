@@ -78,7 +78,7 @@ pub(super) fn boolean(text: &str) -> Result<bool, String> {
     }
 }
 
-pub(super) fn listener(text: &str) -> Result<SocketAddr, String> {
+pub(crate) fn listener(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| unexpected(text, "an address and a port, such as 127.0.0.1:8080 or [::1]:8080"))
 }
 
@@ -134,7 +134,7 @@ pub(super) fn size(text: &str) -> Result<usize, String> {
 }
 
 /// A time longer than none, with its unit.
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     duration_or_zero(text).and_then(|duration| match duration.is_zero() {
         true => Err(format!("\"{text}\" is no time at all: every wait needs a bound above 0")),
         false => Ok(duration),
