@@ -4,3 +4,4 @@
 
 pub mod destination;
 pub mod refusal;
+pub mod trust;
