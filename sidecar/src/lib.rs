@@ -7,3 +7,4 @@ pub mod logging;
 pub mod process;
 pub mod refusal;
 pub mod settings;
+pub mod trust;
