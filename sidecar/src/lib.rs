@@ -15,3 +15,8 @@ pub mod metrics;
 pub mod refusal;
 pub mod resolver;
 pub mod upstream;
+pub mod logging;
+pub mod process;
+pub mod refusal;
+pub mod settings;
+pub mod trust;

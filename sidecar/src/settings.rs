@@ -1,0 +1,233 @@
+//! Every setting of the sidecar, once: its name, type, default and reason. Flag, variable and file key come from the
+//! name. Nothing else reads the environment or a default.
+
+mod document;
+mod layers;
+mod legacy;
+mod nearest;
+mod table;
+mod value;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub use document::markdown;
+pub use layers::{CONFIG_VARIABLE, Layers, Origin, Problems};
+pub use table::{Kind, Setting};
+pub use value::Resolve;
+pub(crate) use value::{duration, listener};
+
+table::settings! {
+    "Listeners" {
+        /// Where clients connect. A missing IPv6 loopback is passed over as long as one address can be bound.
+        /// Loopback, because the containers of a pod share it and nothing outside the pod reaches it.
+        listen: Vec<SocketAddr> = "127.0.0.1:8080,[::1]:8080", "ADDR:PORT", many(value::listener);
+        /// Where /healthz, /readyz and /metrics are served, or `none`. All addresses, because the kubelet asks from
+        /// outside the pod; [::] takes IPv4 too, and becomes 0.0.0.0 where there is no IPv6.
+        admin_listen: Vec<SocketAddr> = "[::]:8081", "ADDR:PORT", many(value::listener);
+        /// Threads that serve requests. One keeps memory small beside a pod; more help from about 1 Gbit/s on.
+        workers: usize = "1", "N", one(value::count);
+    }
+    "Policy" {
+        /// The policy file. Without one, and without allowed domains, everything is refused.
+        policy: PolicySource = "", "FILE", one(value::policy_file);
+        /// The short form of a policy: hosts, each exact or `*.suffix`, for HTTPS on port 443. Not beside a policy
+        /// file.
+        allowed_domains: Option<String> = "", "HOSTS", joined(value::text);
+        /// How often the policy file is read to see whether its content changed. Polled, because file notification is
+        /// not reliable on every mount.
+        policy_poll: Duration = "2s", "TIME", one(value::duration);
+    }
+    "Certificates" {
+        /// Where the CA comes from: `files` reads ca.crt and ca.key, `generate` makes one at start.
+        ca: CaSource = "files", "files|generate", one(value::ca_source);
+        /// The directory with ca.crt and ca.key, where the CA comes from files.
+        ca_dir: PathBuf = "/certs", "DIR", one(value::path);
+        /// How often the CA files are read to see whether their content changed. A CA is replaced rarely, and the old
+        /// one goes on signing for a while.
+        ca_poll: Duration = "10s", "TIME", one(value::duration);
+        /// How long the old CA goes on signing after a new one came into the trust files. Programs that read the
+        /// bundle once need this long to be restarted.
+        ca_overlap: Duration = "24h", "TIME", one(value::duration_or_zero);
+        /// Constrain a generated CA to the hosts that the policy intercepts, so that a stolen key is worth little.
+        /// At most 1,000 hosts.
+        ca_name_constraints: bool = "false", "true|false", switch(value::boolean);
+        /// A directory that only the sidecar can read: it keeps a generated CA and the first resolv.conf over a
+        /// restart of the container. Without it both live in memory.
+        state_dir: Option<PathBuf> = "", "DIR", optional(value::path);
+        /// The directory that gets the trust files for the workload. Without it none are written.
+        trust_dir: Option<PathBuf> = "", "DIR", optional(value::path);
+        /// Leaf certificates kept in memory, one for each host. Past this the least used is made again when needed.
+        leaf_cache_size: usize = "512", "N", one(value::count);
+    }
+    "Names and origins" {
+        /// A name server to ask in place of those in resolv.conf; port 53 unless named.
+        dns: Vec<SocketAddr> = "", "ADDR[:PORT]", many(value::name_server);
+        /// Where the name servers stand. Read once, because the workload may be able to write it.
+        resolv_conf: PathBuf = "/etc/resolv.conf", "FILE", one(value::path);
+        /// A hosts file to look names up in first. None, because the workload may be able to write /etc/hosts.
+        hosts_file: Option<PathBuf> = "", "FILE", optional(value::path);
+        /// An address for a name by hand, as curl writes it. The address checks still hold for it.
+        resolve: Vec<Resolve> = "", "HOST:PORT:ADDR", many(value::resolve);
+        /// A file of PEM roots that origins may be verified with, besides the public ones.
+        upstream_ca: Vec<PathBuf> = "", "FILE", many(value::path);
+    }
+    "Time limits" {
+        /// The head of a CONNECT or a plain request, from the first moment of the connection. A client on the same
+        /// machine needs milliseconds; more is a slow attack.
+        connect_head_timeout: Duration = "10s", "TIME", one(value::duration);
+        /// Each TLS handshake, with the client and with the origin, and the first bytes of a tunnel. Some round trips
+        /// over a bad line.
+        handshake_timeout: Duration = "10s", "TIME", one(value::duration);
+        /// A connection to an origin: resolving its name and connecting to one of its addresses.
+        dial_timeout: Duration = "10s", "TIME", one(value::duration);
+        /// The name servers' answer, inside the time for dialling. Half of it, so that the connection still has a
+        /// chance.
+        dns_timeout: Duration = "5s", "TIME", one(value::duration);
+        /// The next request head inside a tunnel. Longer than the first, because clients keep tunnels for reuse.
+        inner_head_timeout: Duration = "30s", "TIME", one(value::duration);
+        /// The origin's response head, after the request is sent. Long, because a model may think for minutes before
+        /// its first token.
+        first_byte_timeout: Duration = "15m", "TIME", one(value::duration);
+        /// A body in which nothing moves, in either direction. Long, because event streams may be silent for minutes.
+        idle_body_timeout: Duration = "15m", "TIME", one(value::duration);
+        /// An unused connection to an origin. Most origins close theirs after 60 s or later.
+        pool_idle_timeout: Duration = "60s", "TIME", one(value::duration);
+        /// TCP keepalive of every connection. WebSockets and passthrough tunnels have no idle end, so this is what
+        /// finds a dead peer.
+        tcp_keepalive: Duration = "60s", "TIME", one(value::duration);
+        /// The origin's 100 (Continue) to a request that expects it; then the body is sent all the same (RFC 9110
+        /// 10.1.1).
+        continue_wait: Duration = "1s", "TIME", one(value::duration);
+        /// All of the shutdown after SIGTERM. Below the 30 s after which Kubernetes kills.
+        drain_grace: Duration = "25s", "TIME", one(value::duration_or_zero);
+        /// A shutdown ends early when no connection was open for this long. A workload beside it gets its SIGTERM at
+        /// the same moment and may still need its way out.
+        drain_quiet: Duration = "2s", "TIME", one(value::duration_or_zero);
+    }
+    "Capacities" {
+        /// Client connections served at once; more wait to be accepted.
+        max_connections: usize = "4096", "N", one(value::count);
+        /// A request or response head. Larger ones are refused; common servers stop at 8 to 32 KiB.
+        max_head_bytes: usize = "32KiB", "SIZE", one(value::size);
+        /// Fields in a head.
+        max_head_fields: usize = "100", "N", one(value::count);
+        /// Streams that a client may have open in one HTTP/2 connection.
+        max_streams: usize = "200", "N", one(value::stream_count);
+        /// Unused connections kept for one origin.
+        pool_per_host: usize = "8", "N", one(value::count);
+        /// Unused connections kept in all. Each costs a TLS session's memory.
+        pool_size: usize = "128", "N", one(value::count);
+        /// HTTP/2 connections opened to one origin when the first has no stream free.
+        pool_h2_connections: usize = "4", "N", one(value::count);
+        /// Audit lines that wait for a slow stdout. When it is full, lines are lost and counted.
+        audit_queue: usize = "4096", "N", one(value::count);
+    }
+    "Logs" {
+        /// Where audit lines go: a file, `-` for stdout, or `none`.
+        audit_log: AuditLog = "-", "FILE|-|none", one(value::audit_log);
+        /// How the log on stderr is written.
+        log_format: LogFormat = "json", "json|text", one(value::log_format);
+        /// What the log on stderr holds: error, warn, info, debug, trace, or a filter such as
+        /// `info,sandgate_sidecar::upstream=debug`.
+        log_level: String = "info", "FILTER", one(value::log_level);
+    }
+    "Pod" {
+        /// The pod's name, for audit lines.
+        pod_name: Option<String> = "", "NAME", optional(value::text);
+        /// The pod's namespace, for audit lines.
+        pod_namespace: Option<String> = "", "NAME", optional(value::text);
+        /// The pod's UID, for audit lines.
+        pod_uid: Option<String> = "", "UID", optional(value::text);
+    }
+}
+
+/// Where the policy comes from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum PolicySource {
+    /// A file, watched for changes.
+    File(PathBuf),
+    /// The short form: hosts separated by commas.
+    AllowedDomains(String),
+    /// The text of a policy file that `run` wrote.
+    Text(String),
+    /// No policy: everything is refused.
+    #[default]
+    None,
+}
+
+/// Where the CA comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CaSource {
+    /// `ca.crt` and `ca.key` in the CA directory.
+    Files,
+    /// Made at start, or found in the state directory.
+    Generate,
+}
+
+/// Where audit lines go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AuditLog {
+    /// Nowhere.
+    None,
+    /// Standard output.
+    Stdout,
+    /// The end of a file.
+    File(PathBuf),
+}
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// For people.
+    Text,
+}
+
+impl Settings {
+    /// Parses what `layers` hold and checks what must hold between settings.
+    ///
+    /// # Errors
+    /// Every problem of every layer, each with its source.
+    pub fn parse(mut layers: Layers) -> Result<Self, Problems> {
+        let parsed = Self::parse_each(&mut layers);
+        layers.refuse_both("policy", "allowed-domains");
+        if let Some(settings) = &parsed {
+            settings.check(&mut layers);
+        }
+        let (problems, warnings) = layers.finish();
+        match parsed {
+            Some(mut settings) if problems.is_empty() => {
+                if let Some(domains) = settings.allowed_domains.take() {
+                    settings.policy = PolicySource::AllowedDomains(domains);
+                }
+                settings.warnings = warnings;
+                Ok(settings)
+            }
+            _ => Err(problems),
+        }
+    }
+
+    /// What no setting can know alone.
+    fn check(&self, layers: &mut Layers) {
+        if self.listen.is_empty() {
+            layers.refuse_setting("listen", "the proxy needs at least one address");
+        }
+        if let Some(shared) =
+            self.admin_listen.iter().find(|address| address.port() != 0 && self.listen.contains(address))
+        {
+            layers.refuse_setting("admin-listen", &format!("{shared} is where the proxy listens: take another port"));
+        }
+        if self.ca == CaSource::Files && self.ca_name_constraints {
+            let reason = "only a CA that is made here can be constrained: set --ca generate too, or remove this";
+            layers.refuse_setting("ca-name-constraints", reason);
+        }
+    }
+}
+
+/// The row of a setting that the code names.
+fn row(name: &str) -> &'static Setting {
+    TABLE.iter().find(|setting| setting.name == name).expect("the code names only settings that the table has")
+}

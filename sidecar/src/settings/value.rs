@@ -1,0 +1,168 @@
+//! The values of settings, each from its text. Every error says what was expected; the caller says where it stood.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tracing_subscriber::EnvFilter;
+
+use super::{AuditLog, CaSource, LogFormat, PolicySource};
+use crate::destination::Host;
+
+/// An address for a name by hand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resolve {
+    /// The name, canonical.
+    pub host: Host,
+    /// The port that it holds for.
+    pub port: u16,
+    /// The address; more than one entry for a host and port make a list.
+    pub address: IpAddr,
+}
+
+pub(super) fn text(text: &str) -> Result<String, String> {
+    Ok(text.to_owned())
+}
+
+pub(super) fn path(text: &str) -> Result<PathBuf, String> {
+    Ok(text.into())
+}
+
+pub(super) fn policy_file(text: &str) -> Result<PolicySource, String> {
+    Ok(if text.is_empty() { PolicySource::None } else { PolicySource::File(text.into()) })
+}
+
+pub(super) fn ca_source(text: &str) -> Result<CaSource, String> {
+    match text {
+        "files" => Ok(CaSource::Files),
+        "generate" => Ok(CaSource::Generate),
+        _ => Err(unexpected(text, "files or generate")),
+    }
+}
+
+pub(super) fn audit_log(text: &str) -> Result<AuditLog, String> {
+    Ok(match text {
+        "none" => AuditLog::None,
+        "-" => AuditLog::Stdout,
+        path => AuditLog::File(path.into()),
+    })
+}
+
+pub(super) fn log_format(text: &str) -> Result<LogFormat, String> {
+    match text {
+        "json" => Ok(LogFormat::Json),
+        "text" => Ok(LogFormat::Text),
+        _ => Err(unexpected(text, "json or text")),
+    }
+}
+
+/// A filter of `tracing-subscriber`, kept as text; it was parsed once here, so it parses again.
+pub(super) fn log_level(text: &str) -> Result<String, String> {
+    // A lone word is a level. The filter itself would take a misspelt level for the name of a target.
+    let is_level = || ["off", "error", "warn", "info", "debug", "trace"].contains(&text.to_ascii_lowercase().as_str());
+    let is_directive_list = text.contains(['=', ',', '[']);
+    match EnvFilter::builder().parse(text) {
+        Ok(_) if is_directive_list || is_level() => Ok(text.to_owned()),
+        _ => Err(unexpected(
+            text,
+            "off, error, warn, info, debug, trace, or a list such as info,sandgate_sidecar::upstream=debug",
+        )),
+    }
+}
+
+pub(super) fn boolean(text: &str) -> Result<bool, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "1" | "yes" | "on" => Ok(true),
+        "false" | "0" | "no" | "off" => Ok(false),
+        _ => Err(unexpected(text, "true or false")),
+    }
+}
+
+pub(crate) fn listener(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| unexpected(text, "an address and a port, such as 127.0.0.1:8080 or [::1]:8080"))
+}
+
+pub(super) fn name_server(text: &str) -> Result<SocketAddr, String> {
+    const DNS_PORT: u16 = 53;
+    let bare = || address(text).map(|address| SocketAddr::new(address, DNS_PORT));
+    (text.parse().ok().filter(|server: &SocketAddr| server.port() != 0))
+        .or_else(bare)
+        .ok_or_else(|| unexpected(text, "an address with or without a port, such as 10.0.0.10 or [fd00::10]:53"))
+}
+
+/// `HOST:PORT:ADDR`, as curl's `--resolve` has it, with one address and without its `+`, `-` and `*` forms.
+pub(super) fn resolve(text: &str) -> Result<Resolve, String> {
+    let expected =
+        || unexpected(text, "HOST:PORT:ADDR with one name, port and address; repeat the setting for more addresses");
+    let mut parts = text.splitn(3, ':');
+    let mut part = || parts.next().ok_or_else(expected);
+    let (host, port, literal) = (part()?, part()?, part()?);
+    let host = Host::parse(host).ok().filter(|host| host.name().is_some()).ok_or_else(expected)?;
+    let port = port.parse().ok().filter(|port| *port != 0).ok_or_else(expected)?;
+    Ok(Resolve { host, port, address: address(literal).ok_or_else(expected)? })
+}
+
+fn address(text: &str) -> Option<IpAddr> {
+    let in_brackets = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    match in_brackets {
+        Some(v6) => v6.parse().ok().map(IpAddr::V6),
+        None => text.parse().ok(),
+    }
+}
+
+/// A whole number from 1.
+pub(super) fn count(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|count| *count > 0).ok_or_else(|| unexpected(text, "a whole number from 1"))
+}
+
+/// A number of HTTP/2 streams, which the protocol counts in 31 bits (RFC 9113 5.1.1).
+pub(super) fn stream_count(text: &str) -> Result<usize, String> {
+    const MOST: usize = (1 << 31) - 1;
+    count(text)
+        .ok()
+        .filter(|count| *count <= MOST)
+        .ok_or_else(|| unexpected(text, "a whole number from 1 to 2147483647"))
+}
+
+/// A size in bytes: a whole number with `B`, `KiB`, `MiB` or `GiB` behind it, or none for bytes.
+pub(super) fn size(text: &str) -> Result<usize, String> {
+    const UNITS: &[(&str, u64)] = &[("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("B", 1), ("", 1)];
+    scaled(text, UNITS)
+        .and_then(|size| usize::try_from(size).ok())
+        .filter(|size| *size > 0)
+        .ok_or_else(|| unexpected(text, "a size such as 32KiB or 1MiB"))
+}
+
+/// A time longer than none, with its unit.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    duration_or_zero(text).and_then(|duration| match duration.is_zero() {
+        true => Err(format!("\"{text}\" is no time at all: every wait needs a bound above 0")),
+        false => Ok(duration),
+    })
+}
+
+/// A time with its unit, or 0.
+pub(super) fn duration_or_zero(text: &str) -> Result<Duration, String> {
+    const MILLISECONDS: &[(&str, u64)] = &[("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
+    /// Past this a wait has no bound that anyone would see, and sums of waits could overflow.
+    const LONGEST: u64 = 3_650 * 86_400_000;
+    if text == "0" {
+        return Ok(Duration::ZERO);
+    }
+    scaled(text, MILLISECONDS)
+        .filter(|milliseconds| *milliseconds <= LONGEST)
+        .map(Duration::from_millis)
+        .ok_or_else(|| unexpected(text, "a time with its unit, such as 500ms, 10s, 15m or 24h"))
+}
+
+/// A whole number of one of `units`.
+fn scaled(text: &str, units: &[(&str, u64)]) -> Option<u64> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let (_, factor) = units.iter().find(|(name, _)| *name == unit)?;
+    number.parse::<u64>().ok()?.checked_mul(*factor)
+}
+
+fn unexpected(text: &str, expected: &str) -> String {
+    format!("\"{text}\" is not {expected}")
+}
