@@ -3,20 +3,18 @@
 //! ARCHITECTURE.md has the flow and the map of these modules.
 
 pub mod address;
+pub mod audit;
 pub mod body;
 pub mod destination;
 pub mod enforcement;
 pub mod exchange;
 pub mod expect;
-pub mod policy;
-pub mod audit;
-pub mod destination;
-pub mod metrics;
-pub mod refusal;
-pub mod resolver;
-pub mod upstream;
 pub mod logging;
+pub mod metrics;
+pub mod policy;
 pub mod process;
 pub mod refusal;
+pub mod resolver;
 pub mod settings;
 pub mod trust;
+pub mod upstream;
