@@ -5,14 +5,18 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use http_body_util::Full;
 use hyper::body::Incoming;
 use thiserror::Error;
 
 use crate::exchange::{Exchange, IdleTimer};
 use crate::expect::Gate;
+use crate::ledger::Ledger;
+use crate::limits::Permit;
 use crate::refusal::Code;
 use crate::upstream::Channel;
 
@@ -121,13 +125,10 @@ impl Body for RequestBody {
     }
 }
 
-/// What happens when a response has ended, one way or the other: called once.
-pub type OnEnd = Box<dyn FnOnce(&Exchange, Option<Code>) + Send + Sync>;
-
 /// A response's body on its way to the client.
 pub enum ResponseBody {
     /// Made here: a refusal.
-    Local(Option<Bytes>),
+    Local(Full<Bytes>),
     /// From an origin.
     Relayed(Box<Relayed>),
 }
@@ -140,21 +141,31 @@ pub struct Relayed {
     gate: Option<Arc<Gate>>,
     idle: IdleTimer,
     ended: Option<Code>,
-    on_end: Option<OnEnd>,
+    ledger: Ledger,
+    _permit: Permit,
 }
 
 impl Relayed {
-    /// The body of a response that came over `channel`, which goes back to the pool when the body ends well.
+    /// The body of a response that comes over `channel`, which goes back to the pool if the body ends well. It is ended
+    /// when nothing moves for `idle`, or the exchange's lease is revoked; the ledger is closed with it.
     #[must_use]
     pub fn new(
         incoming: Incoming,
         exchange: Arc<Exchange>,
         channel: Channel,
-        gate: Option<Arc<Gate>>,
-        on_end: OnEnd,
+        idle: Duration,
+        ledger: Ledger,
+        permit: Permit,
     ) -> Self {
-        let (idle, channel) = (IdleTimer::default(), Some(channel));
-        Self { incoming, exchange, channel, gate, idle, ended: None, on_end: Some(on_end) }
+        let (idle, channel) = (IdleTimer::new(idle), Some(channel));
+        Self { incoming, exchange, channel, gate: None, idle, ended: None, ledger, _permit: permit }
+    }
+
+    /// The request's body may still wait behind `gate`: then it is not sent once this body has ended.
+    #[must_use]
+    pub fn behind(mut self, gate: Option<Arc<Gate>>) -> Self {
+        self.gate = gate;
+        self
     }
 
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
@@ -188,9 +199,7 @@ impl Drop for Relayed {
             gate.abandon();
         }
         let code = if whole { None } else { Some(self.ended.unwrap_or(Code::ClientClosed)) };
-        if let Some(on_end) = self.on_end.take() {
-            on_end(&self.exchange, code);
-        }
+        self.ledger.hand_over().close(&self.exchange, code);
     }
 }
 
@@ -203,7 +212,7 @@ impl Body for ResponseBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match &mut *self {
-            Self::Local(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Local(body) => Pin::new(body).poll_frame(context).map_err(|never| match never {}),
             Self::Relayed(relayed) => {
                 let frame = ready!(relayed.poll(context));
                 if let Some(Err(error)) = &frame {
@@ -216,14 +225,14 @@ impl Body for ResponseBody {
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Self::Local(bytes) => bytes.is_none(),
+            Self::Local(body) => body.is_end_stream(),
             Self::Relayed(relayed) => relayed.incoming.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::Local(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+            Self::Local(body) => body.size_hint(),
             Self::Relayed(relayed) => relayed.incoming.size_hint(),
         }
     }

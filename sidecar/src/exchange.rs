@@ -1,5 +1,6 @@
 //! One request and its response while they run: what both directions share.
 
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -7,7 +8,6 @@ use std::time::{Duration, Instant};
 use tokio::time::{Sleep, sleep_until};
 
 use crate::enforcement::Lease;
-use std::pin::Pin;
 
 /// The state that the two bodies of an exchange share.
 pub struct Exchange {
@@ -15,8 +15,6 @@ pub struct Exchange {
     pub lease: Lease,
     /// When the request's head had been read.
     pub started: Instant,
-    /// How long neither direction may carry a byte.
-    pub idle_limit: Duration,
     progress_ms: AtomicU64,
     sent: AtomicU64,
     received: AtomicU64,
@@ -27,11 +25,10 @@ pub struct Exchange {
 impl Exchange {
     /// Begins an exchange now.
     #[must_use]
-    pub fn new(lease: Lease, started: Instant, idle_limit: Duration) -> Self {
+    pub fn new(lease: Lease, started: Instant) -> Self {
         Self {
             lease,
             started,
-            idle_limit,
             progress_ms: AtomicU64::new(0),
             sent: AtomicU64::new(0),
             received: AtomicU64::new(0),
@@ -86,23 +83,30 @@ impl Exchange {
         self.too_large.load(Ordering::Acquire)
     }
 
-    fn idle_deadline(&self) -> Instant {
-        self.started + Duration::from_millis(self.progress_ms.load(Ordering::Relaxed)) + self.idle_limit
+    fn idle_deadline(&self, limit: Duration) -> Instant {
+        self.started + Duration::from_millis(self.progress_ms.load(Ordering::Relaxed)) + limit
     }
 }
 
 /// Finds out that an exchange carries nothing. Costs a timer only while one side waits.
-#[derive(Default)]
 pub struct IdleTimer {
+    limit: Duration,
     sleep: Option<Pin<Box<Sleep>>>,
 }
 
 impl IdleTimer {
-    /// Ready when neither direction of `exchange` has carried anything for its idle limit.
+    /// Fires when neither direction has carried anything for `limit`.
+    #[must_use]
+    pub fn new(limit: Duration) -> Self {
+        Self { limit, sleep: None }
+    }
+
+    /// Ready when neither direction of `exchange` has carried anything for the limit.
     pub fn poll_expired(&mut self, exchange: &Exchange, context: &mut Context<'_>) -> Poll<()> {
-        let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(exchange.idle_deadline().into())));
+        let limit = self.limit;
+        let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(exchange.idle_deadline(limit).into())));
         while sleep.as_mut().poll(context).is_ready() {
-            let deadline = exchange.idle_deadline();
+            let deadline = exchange.idle_deadline(limit);
             if deadline <= Instant::now() {
                 return Poll::Ready(());
             }
@@ -111,7 +115,7 @@ impl IdleTimer {
         Poll::Pending
     }
 
-    /// Ends when neither direction of `exchange` has carried anything for its idle limit.
+    /// Ends when neither direction of `exchange` has carried anything for the limit.
     pub async fn expired(&mut self, exchange: &Exchange) {
         std::future::poll_fn(|context| self.poll_expired(exchange, context)).await;
     }

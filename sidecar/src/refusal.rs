@@ -182,7 +182,7 @@ mod tests {
     use crate::destination::{Host, Scheme};
 
     /// The statuses that a refusal may have, as docs/refusals.md promises.
-    const STATUSES: [u16; 10] = [400, 403, 405, 408, 413, 421, 429, 502, 503, 504];
+    const STATUSES: [u16; 12] = [400, 403, 405, 408, 413, 421, 429, 431, 499, 502, 503, 504];
 
     fn destination(host: &str, port: u16) -> Destination {
         Destination { scheme: Scheme::Https, host: Host::parse(host).unwrap(), port }

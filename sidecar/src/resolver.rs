@@ -20,6 +20,7 @@ use thiserror::Error;
 use tokio::time::timeout;
 
 use crate::destination::Host;
+use crate::settings::Resolve;
 
 /// How long the second address family may lag behind the first (RFC 8305 3, "Resolution Delay").
 const RESOLUTION_DELAY: Duration = Duration::from_millis(50);
@@ -28,17 +29,6 @@ const RESOLUTION_DELAY: Duration = Duration::from_millis(50);
 const NEGATIVE_TTL: Duration = Duration::from_secs(5);
 /// Answers kept at once. A sandbox talks to tens of names, not thousands.
 const CACHED_ANSWERS: u64 = 256;
-
-/// A name given an address by hand (`--resolve HOST:PORT:ADDR`).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pin {
-    /// The canonical host.
-    pub host: Host,
-    /// The port that the pin holds for.
-    pub port: u16,
-    /// Where it leads. The address checks still hold for it.
-    pub address: IpAddr,
-}
 
 /// Resolves names. Cheap to share; answers are cached for their TTL.
 pub struct Resolver {
@@ -55,7 +45,7 @@ impl Resolver {
     pub fn new(
         servers: &[SocketAddr],
         query_timeout: Duration,
-        pins: &[Pin],
+        pins: &[Resolve],
         hosts: HashMap<Host, Vec<IpAddr>>,
     ) -> Result<Self, String> {
         let config = ResolverConfig::from_name_servers(servers.iter().map(name_server).collect());

@@ -14,6 +14,8 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use nix::errno::Errno;
+
 use crate::refusal::Code;
 
 pub use connect::Want;
@@ -45,9 +47,8 @@ impl Failure {
     /// The failure that an I/O error of a connection means.
     #[must_use]
     pub fn from_io(error: &io::Error) -> Self {
-        let out_of_files = matches!(error.raw_os_error(), Some(libc) if libc == EMFILE || libc == ENFILE);
         let code = match error.kind() {
-            _ if out_of_files => Code::Overloaded,
+            _ if is_out_of_descriptors(error) => Code::Overloaded,
             io::ErrorKind::ConnectionRefused => Code::ConnectionRefused,
             io::ErrorKind::TimedOut => Code::ConnectTimeout,
             io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::UnexpectedEof => {
@@ -64,8 +65,11 @@ impl Failure {
     }
 }
 
-const EMFILE: i32 = nix::errno::Errno::EMFILE as i32;
-const ENFILE: i32 = nix::errno::Errno::ENFILE as i32;
+/// Whether the process or the machine has no file descriptor left.
+#[must_use]
+pub fn is_out_of_descriptors(error: &io::Error) -> bool {
+    matches!(error.raw_os_error().map(Errno::from_raw), Some(Errno::EMFILE | Errno::ENFILE))
+}
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -221,6 +221,14 @@ codes! {
     ClientTimeout = "client_timeout", 408, "http_request_error",
         "the client was too slow with its request to {host}",
         "send the whole request at once, and try again";
+    /// The head has more fields, or is larger, than the sidecar takes.
+    HeadTooLarge = "head_too_large", 431, "http_request_error",
+        "the head of the request to {host} is too large",
+        "send fewer and shorter header fields";
+    /// The client closed the connection, or reset the stream, before it had all of the response.
+    ClientClosed = "client_closed", 499, "http_request_error",
+        "the client went away before the response from {host} was complete",
+        "nothing was wrong here";
     /// A stream that was open when the policy changed is no longer allowed.
     PolicyChanged = "policy_changed", 403, "http_request_denied",
         "{host} is no longer in the policy",

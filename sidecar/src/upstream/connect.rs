@@ -9,6 +9,7 @@ use hyper::client::conn::{http1, http2};
 use hyper::rt::{Read, Write};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 
 use super::dial::Dialer;
@@ -16,7 +17,8 @@ use super::profile::Profile;
 use super::{Failure, tls};
 use crate::body::RequestBody;
 use crate::destination::{Destination, Host, Scheme};
-use crate::policy::HttpVersion;
+use crate::meter::{Meter, Metered};
+use crate::policy::UpstreamHttp;
 use crate::refusal::Code;
 
 /// The largest response head, in bytes. Larger than what clients may send, since origins are tolerated more.
@@ -34,6 +36,16 @@ const PING_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Sends requests on an HTTP/1.1 connection, one at a time.
 pub type Http1Sender = http1::SendRequest<RequestBody>;
+
+/// An HTTP/1.1 connection that carries one request at a time.
+pub struct Http1Connection {
+    /// Sends requests on it.
+    pub sender: Http1Sender,
+    /// Where it leads.
+    pub address: SocketAddr,
+    /// Counts the bytes of HTTP on it.
+    pub meter: Arc<Meter>,
+}
 
 /// An HTTP/2 connection that several requests share.
 pub struct Http2Connection {
@@ -96,7 +108,7 @@ where
 /// A connection that is ready for its first request.
 pub enum Made {
     /// An HTTP/1.1 connection.
-    Http1(Http1Sender, SocketAddr),
+    Http1(Http1Connection),
     /// An HTTP/2 connection.
     Http2(Arc<Http2Connection>),
 }
@@ -123,7 +135,7 @@ pub async fn connect(
 ) -> Result<Made, Failure> {
     let (stream, address) = dialer.dial(&destination.host, destination.port, &profile.private_cidrs).await?;
     if destination.scheme == Scheme::Http {
-        return http1(TokioIo::new(stream), address).await;
+        return http1(stream, address).await;
     }
     let connector = match want {
         Want::Any => &profile.connectors.any,
@@ -137,11 +149,11 @@ pub async fn connect(
     if is_http2 {
         return http2(TokioIo::new(stream), address).await;
     }
-    if profile.http == HttpVersion::Http2 && want == Want::Any {
+    if profile.http == UpstreamHttp::Http2 && want == Want::Any {
         let detail = "the rule asks for HTTP/2, and the origin does not offer it";
         return Err(Failure::new(Code::UpstreamProtocol, detail).at(address));
     }
-    http1(TokioIo::new(stream), address).await
+    http1(stream, address).await
 }
 
 fn server_name(host: &Host) -> Result<ServerName<'static>, Failure> {
@@ -152,10 +164,12 @@ fn server_name(host: &Host) -> Result<ServerName<'static>, Failure> {
     }
 }
 
-async fn http1<T>(io: T, address: SocketAddr) -> Result<Made, Failure>
+async fn http1<S>(stream: S, address: SocketAddr) -> Result<Made, Failure>
 where
-    T: Read + Write + Unpin + Send + 'static,
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let meter = Arc::new(Meter::default());
+    let io = TokioIo::new(Metered::new(stream, Arc::clone(&meter)));
     let mut builder = http1::Builder::new();
     builder
         .preserve_header_case(true)
@@ -166,7 +180,7 @@ where
     let (sender, connection) = builder.handshake(io).await.map_err(|error| protocol(&error, address))?;
     // The task ends with the connection; its error is also that of the request under way, which reports it.
     tokio::spawn(async move { drop(connection.with_upgrades().await) });
-    Ok(Made::Http1(sender, address))
+    Ok(Made::Http1(Http1Connection { sender, address, meter }))
 }
 
 async fn http2<T>(io: T, address: SocketAddr) -> Result<Made, Failure>

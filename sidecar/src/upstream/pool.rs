@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 use super::Failure;
-use super::connect::{self, Http1Sender, Http2Connection, Made, Want};
+use super::connect::{self, Http1Connection, Http2Connection, Made, Want};
 use super::dial::Dialer;
 use super::profile::Profile;
 use crate::destination::Destination;
@@ -122,7 +122,7 @@ impl Upstream {
         let mut counts = Counts::default();
         self.lock().retain(|_, group| {
             let mut state = group.lock();
-            state.idle.retain(|idle| !idle.sender.is_closed() && idle.since.elapsed() < self.idle_limit);
+            state.idle.retain(|idle| !idle.connection.sender.is_closed() && idle.since.elapsed() < self.idle_limit);
             state.http2.retain(|connection| !connection.is_closed() && !connection.is_idle_for(self.idle_limit));
             counts.http1_idle += state.idle.len();
             counts.http2_open += state.http2.len();
@@ -159,8 +159,7 @@ struct GroupState {
 }
 
 struct Idle {
-    sender: Http1Sender,
-    address: SocketAddr,
+    connection: Http1Connection,
     since: Instant,
 }
 
@@ -183,22 +182,22 @@ impl Group {
             let stream = Http2Stream { connection: Arc::clone(connection), group: Arc::clone(self) };
             return Reuse::Channel(Channel::Http2(stream));
         }
-        state.idle.retain(|idle| !idle.sender.is_closed());
-        if let Some(ready) = state.idle.iter().rposition(|idle| idle.sender.is_ready()) {
-            let Idle { sender, address, .. } = state.idle.remove(ready);
-            let lease = Http1Lease { sender, address, reused: true, group: Arc::clone(self) };
-            return Reuse::Channel(Channel::Http1(lease));
+        state.idle.retain(|idle| !idle.connection.sender.is_closed());
+        if let Some(ready) = state.idle.iter().rposition(|idle| idle.connection.sender.is_ready()) {
+            let connection = state.idle.remove(ready).connection;
+            let used = Some(connection.meter.read());
+            return Reuse::Channel(Channel::Http1(Http1Lease { connection, used, group: Arc::clone(self) }));
         }
         state.missing()
     }
 
     fn adopt(self: &Arc<Self>, made: Made, want: Want) -> Channel {
         match made {
-            Made::Http1(sender, address) => {
+            Made::Http1(connection) => {
                 if want == Want::Any {
                     self.lock().speaks_http1 = true;
                 }
-                Channel::Http1(Http1Lease { sender, address, reused: false, group: Arc::clone(self) })
+                Channel::Http1(Http1Lease { connection, used: None, group: Arc::clone(self) })
             }
             Made::Http2(connection) => {
                 // The first stream of a new connection is always there.
@@ -246,7 +245,7 @@ impl Channel {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         match self {
-            Self::Http1(lease) => lease.address,
+            Self::Http1(lease) => lease.connection.address,
             Self::Http2(stream) => stream.connection.address,
         }
     }
@@ -254,23 +253,29 @@ impl Channel {
 
 /// An HTTP/1.1 connection for one request. Dropping it closes the connection; [`Http1Lease::recycle`] keeps it.
 pub struct Http1Lease {
-    /// Sends the request.
-    pub sender: Http1Sender,
-    address: SocketAddr,
-    /// Whether it has carried a request before: then the origin may have closed it meanwhile.
-    pub reused: bool,
+    /// The connection.
+    pub connection: Http1Connection,
+    /// Bytes read from it when this lease began, if it had carried a request before.
+    used: Option<u64>,
     group: Arc<Group>,
 }
 
 impl Http1Lease {
+    /// Whether the connection was used before, and has brought no byte since: the origin may have closed it while it
+    /// was idle.
+    #[must_use]
+    pub fn is_stale(&self) -> bool {
+        self.used == Some(self.connection.meter.read())
+    }
+
     /// Gives the connection back once its response has been read to the end.
     pub fn recycle(self) {
-        if self.sender.is_closed() {
+        if self.connection.sender.is_closed() {
             return;
         }
         let mut state = self.group.lock();
         if state.idle.len() < MAX_IDLE_HTTP1 {
-            state.idle.push(Idle { sender: self.sender, address: self.address, since: Instant::now() });
+            state.idle.push(Idle { connection: self.connection, since: Instant::now() });
         }
     }
 }

@@ -13,7 +13,7 @@ use ipnet::IpNet;
 use rustls::RootCertStore;
 
 use super::tls::{self, Connectors};
-use crate::policy::{HttpVersion, Policy, UpstreamOptions};
+use crate::policy::{UpstreamHttp, Policy, UpstreamOptions};
 
 /// How the origins of some rules are reached.
 pub struct Profile {
@@ -22,7 +22,7 @@ pub struct Profile {
     /// Ranges beyond globally reachable unicast that may be dialled.
     pub private_cidrs: Vec<IpNet>,
     /// The HTTP versions to offer.
-    pub http: HttpVersion,
+    pub http: UpstreamHttp,
     /// The TLS configurations, with their sessions.
     pub connectors: Connectors,
 }
@@ -30,7 +30,7 @@ pub struct Profile {
 /// What two profiles are compared by: options, and the content of the files that they name.
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct Content {
-    http: HttpVersion,
+    http: UpstreamHttp,
     private_cidrs: Vec<IpNet>,
     roots: Vec<[u8; 32]>,
     client_certificate: Option<[[u8; 32]; 2]>,

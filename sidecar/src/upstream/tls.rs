@@ -15,7 +15,7 @@ use tokio_rustls::TlsConnector;
 use webpki_root_certs::TLS_SERVER_ROOT_CERTS;
 
 use super::Failure;
-use crate::policy::{HttpVersion, UpstreamOptions};
+use crate::policy::{UpstreamHttp, UpstreamOptions};
 use crate::refusal::Code;
 
 /// TLS sessions kept for resumption by one configuration. A sandbox talks to tens of hosts.
@@ -69,9 +69,9 @@ pub fn connectors(base: &Arc<RootCertStore>, options: &UpstreamOptions) -> Resul
     let mut http1 = config.clone();
     http1.alpn_protocols = vec![ALPN_HTTP1.to_vec()];
     config.alpn_protocols = match options.http {
-        HttpVersion::Auto => vec![ALPN_H2.to_vec(), ALPN_HTTP1.to_vec()],
-        HttpVersion::Http1 => vec![ALPN_HTTP1.to_vec()],
-        HttpVersion::Http2 => vec![ALPN_H2.to_vec()],
+        UpstreamHttp::Auto => vec![ALPN_H2.to_vec(), ALPN_HTTP1.to_vec()],
+        UpstreamHttp::Http1 => vec![ALPN_HTTP1.to_vec()],
+        UpstreamHttp::Http2 => vec![ALPN_H2.to_vec()],
     };
     Ok(Connectors { any: Arc::new(config).into(), http1: Arc::new(http1).into() })
 }

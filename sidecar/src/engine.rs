@@ -1,0 +1,61 @@
+//! What every connection needs: settings, the policy in force, origins, certificates, and where things are counted.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::audit::Audit;
+use crate::destination::Destination;
+use crate::enforcement::Enforcement;
+use crate::leaf::LeafCache;
+use crate::limits::Limiter;
+use crate::metrics::Metrics;
+use crate::settings::Settings;
+use crate::upstream::Upstream;
+
+/// The shared state of a running sidecar.
+pub struct Engine {
+    /// As the operator gave them.
+    pub settings: Settings,
+    /// The policy in force, and what is open under it.
+    pub enforcement: Arc<Enforcement>,
+    /// Connections to origins.
+    pub upstream: Upstream,
+    /// Certificates of intercepted hosts.
+    pub leaves: Arc<LeafCache>,
+    /// Rates and concurrency of rules.
+    pub limiter: Limiter,
+    /// Where decisions are written.
+    pub audit: Audit,
+    /// Where they are counted.
+    pub metrics: Arc<Metrics>,
+    /// Numbers requests and connections from 1.
+    pub numbers: Numbers,
+}
+
+/// Numbers that are unique since the start.
+#[derive(Default)]
+pub struct Numbers {
+    connections: AtomicU64,
+    requests: AtomicU64,
+}
+
+impl Numbers {
+    /// The next connection's number.
+    pub fn connection(&self) -> u64 {
+        self.connections.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// The next request's number.
+    pub fn request(&self) -> u64 {
+        self.requests.fetch_add(1, Ordering::Relaxed) + 1
+    }
+}
+
+/// Where a request came in.
+#[derive(Clone)]
+pub struct Inbound {
+    /// The client's connection.
+    pub connection: u64,
+    /// The destination of the tunnel that it came through; `None` for a plain request in absolute form.
+    pub tunnel: Option<Destination>,
+}

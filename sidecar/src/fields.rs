@@ -1,0 +1,216 @@
+//! Header fields on their way through: which end here, and how a head changes between HTTP versions.
+//!
+//! Everything that is not hop-by-hop (RFC 9110 7.6.1) goes on as it came.
+
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, HeaderName, HeaderValue, PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
+};
+use http::uri::PathAndQuery;
+use http::{HeaderMap, Request, Uri, Version};
+
+use crate::destination::Destination;
+use crate::refusal::{Code, Refusal};
+
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
+
+/// Fields that are about one connection, whether `Connection` names them or not. `TE` is treated apart.
+const HOP_BY_HOP: [HeaderName; 8] = [
+    CONNECTION,
+    KEEP_ALIVE,
+    PROXY_CONNECTION,
+    PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION,
+    TRANSFER_ENCODING,
+    UPGRADE,
+    HTTP2_SETTINGS,
+];
+
+/// Fields that frame or route a message: `Connection` must not name them, since dropping one changes what is understood.
+const NEVER_DROPPED: [&str; 3] = ["host", "content-length", "transfer-encoding"];
+
+/// Removes what is about the client's connection from a request. `te: trailers` stays: it says that the client takes
+/// trailers, which gRPC needs.
+///
+/// # Errors
+/// 400 where `Connection` names a field that frames or routes the message, or can't be read.
+pub fn remove_hop_by_hop(headers: &mut HeaderMap, destination: &Destination) -> Result<(), Refusal> {
+    let takes_trailers = headers.get_all(TE).iter().any(|te| lists(te, "trailers"));
+    let named = named_by_connection(headers)
+        .ok_or_else(|| Refusal::new(Code::BadRequest, destination).with_detail("the Connection field is not a list of field names"))?;
+    for name in named {
+        if NEVER_DROPPED.contains(&name.as_str()) {
+            let detail = format!("Connection must not name {name}");
+            return Err(Refusal::new(Code::BadRequest, destination).with_detail(&detail));
+        }
+        headers.remove(name);
+    }
+    for name in &HOP_BY_HOP {
+        headers.remove(name);
+    }
+    headers.remove(TE);
+    if takes_trailers {
+        headers.insert(TE, HeaderValue::from_static("trailers"));
+    }
+    Ok(())
+}
+
+/// Removes what is about the origin's connection from a response. Origins are tolerated: what can't be read is dropped.
+pub fn clean_response(headers: &mut HeaderMap) {
+    for name in named_by_connection(headers).unwrap_or_default() {
+        if !NEVER_DROPPED.contains(&name.as_str()) {
+            headers.remove(name);
+        }
+    }
+    for name in &HOP_BY_HOP {
+        headers.remove(name);
+    }
+}
+
+/// The fields that `Connection` names, or nothing where its value is not a list of names.
+fn named_by_connection(headers: &HeaderMap) -> Option<Vec<HeaderName>> {
+    let mut named = Vec::new();
+    for value in headers.get_all(CONNECTION) {
+        for name in value.to_str().ok()?.split(',').map(str::trim).filter(|name| !name.is_empty()) {
+            named.push(HeaderName::from_bytes(name.as_bytes()).ok()?);
+        }
+    }
+    Some(named)
+}
+
+/// Whether a comma-separated value has the token, whatever its case and parameters.
+pub fn lists(value: &HeaderValue, token: &str) -> bool {
+    let matches = |item: &str| item.split(';').next().is_some_and(|item| item.trim().eq_ignore_ascii_case(token));
+    value.to_str().is_ok_and(|value| value.split(',').any(matches))
+}
+
+/// Whether a request is one of gRPC, which needs HTTP/2 end to end.
+#[must_use]
+pub fn is_grpc(headers: &HeaderMap) -> bool {
+    headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
+}
+
+/// The announced length of a body, in bytes.
+#[must_use]
+pub fn content_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// The text of the authority that a request came with, which its destination was checked against. It goes on as it came,
+/// since clients sign it.
+#[must_use]
+pub fn authority_as_sent(uri: &Uri, headers: &HeaderMap, destination: &Destination) -> HeaderValue {
+    let sent = headers.get(HOST).cloned();
+    let sent = sent.or_else(|| HeaderValue::from_str(uri.authority()?.as_str()).ok());
+    sent.unwrap_or_else(|| HeaderValue::from_str(&destination.to_string()).expect("a canonical host is ASCII"))
+}
+
+/// Gives a head the form of HTTP/1.1: origin form, `Host`, one `Cookie` field (RFC 9113 8.2.3).
+pub fn to_http1<B>(request: &mut Request<B>, authority: &HeaderValue) {
+    *request.version_mut() = Version::HTTP_11;
+    *request.uri_mut() = Uri::from(path_and_query(request.uri()));
+    let headers = request.headers_mut();
+    if !headers.contains_key(HOST) {
+        headers.insert(HOST, authority.clone());
+    }
+    if headers.contains_key(TE) {
+        // RFC 9110 10.1.4: on one connection only, so Connection names it.
+        headers.insert(CONNECTION, HeaderValue::from_static("te"));
+    }
+    join_cookies(headers);
+}
+
+fn join_cookies(headers: &mut HeaderMap) {
+    let cookies: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if cookies.len() > 1 {
+        let joined = cookies.join(&b"; "[..]);
+        if let Ok(joined) = HeaderValue::from_bytes(&joined) {
+            headers.insert(COOKIE, joined);
+        }
+    }
+}
+
+/// Gives a head the form of HTTP/2: `:scheme` and `:authority`, no `Host`, no fields of a connection.
+pub fn to_http2<B>(request: &mut Request<B>, destination: &Destination, authority: &HeaderValue) {
+    *request.version_mut() = Version::HTTP_2;
+    request.headers_mut().remove(HOST);
+    request.headers_mut().remove(CONNECTION);
+    let uri = Uri::builder()
+        .scheme(destination.scheme.as_str())
+        .authority(authority.as_bytes())
+        .path_and_query(path_and_query(request.uri()))
+        .build();
+    // Every part was parsed before, so the build can't fail; the canonical authority is the safe fallback.
+    if let Ok(uri) = uri {
+        *request.uri_mut() = uri;
+    }
+}
+
+fn path_and_query(uri: &Uri) -> PathAndQuery {
+    uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::destination::{Host, Scheme};
+
+    fn destination() -> Destination {
+        Destination { scheme: Scheme::Https, host: Host::parse("api.test").unwrap(), port: 443 }
+    }
+
+    fn headers(fields: &[(&str, &str)]) -> HeaderMap {
+        let pairs = fields.iter().map(|(name, value)| (name.parse::<HeaderName>().unwrap(), value.parse().unwrap()));
+        pairs.fold(HeaderMap::new(), |mut headers, (name, value): (HeaderName, HeaderValue)| {
+            headers.append(name, value);
+            headers
+        })
+    }
+
+    #[test]
+    fn what_connection_names_ends_here() {
+        let mut sent = headers(&[
+            ("connection", "close, X-Hop"),
+            ("x-hop", "1"),
+            ("x-end", "2"),
+            ("proxy-authorization", "Basic c2VjcmV0"),
+            ("proxy-connection", "keep-alive"),
+            ("upgrade", "h2c"),
+            ("http2-settings", "AAMAAABkAAQCAAAAAAIAAAAA"),
+            ("te", "trailers, deflate"),
+        ]);
+        remove_hop_by_hop(&mut sent, &destination()).unwrap();
+        assert_eq!(sent, headers(&[("x-end", "2"), ("te", "trailers")]));
+    }
+
+    #[test]
+    fn connection_must_not_name_what_frames_a_message() {
+        for name in ["host", "Content-Length", "transfer-encoding"] {
+            let mut sent = headers(&[("connection", name)]);
+            let refusal = remove_hop_by_hop(&mut sent, &destination()).unwrap_err();
+            assert_eq!(refusal.code, Code::BadRequest, "{name}");
+        }
+    }
+
+    #[test]
+    fn cookies_are_one_field_in_http_1() {
+        let mut request = Request::new(());
+        *request.headers_mut() = headers(&[("cookie", "a=1"), ("cookie", "b=2")]);
+        to_http1(&mut request, &HeaderValue::from_static("api.test"));
+        assert_eq!(request.headers(), &headers(&[("cookie", "a=1; b=2"), ("host", "api.test")]));
+    }
+
+    #[test]
+    fn a_head_can_go_to_either_version_and_back() {
+        let authority = HeaderValue::from_static("API.test:443");
+        let mut request = Request::builder().uri("/a%2Fb?q=1").header(HOST, "API.test:443").body(()).unwrap();
+        to_http2(&mut request, &destination(), &authority);
+        assert_eq!(request.uri(), "https://API.test:443/a%2Fb?q=1");
+        assert!(!request.headers().contains_key(HOST));
+        to_http1(&mut request, &authority);
+        assert_eq!(request.uri(), "/a%2Fb?q=1");
+        assert_eq!(request.headers()[HOST], "API.test:443");
+    }
+}

@@ -1,0 +1,131 @@
+//! The inside of a tunnel: TLS towards the client with a leaf for the CONNECT's host, and the HTTP in it. Every request goes
+//! to `forward`.
+//!
+//! A handshake that fails ends the tunnel. It never becomes a passthrough.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+
+use crate::body::ResponseBody;
+use crate::destination::Destination;
+use crate::engine::{Engine, Inbound};
+use crate::forward::forward;
+use crate::leaf;
+use crate::metrics::TunnelKind;
+use crate::proxy::{Client, http1_server};
+use crate::refusal::Code;
+use crate::settings::Settings;
+use crate::tunnel::Stream;
+use crate::upstream::tls::ALPN_H2;
+
+/// What a client may have in flight on one stream. It is in the same pod, so round trips are short.
+const STREAM_WINDOW: u32 = 256 * 1024;
+/// What a client may have in flight on all streams together: thirty stalled uploads leave room for the next.
+const CONNECTION_WINDOW: u32 = 32 * STREAM_WINDOW;
+/// What one stream may have buffered towards the client.
+const SEND_BUFFER: usize = 64 * 1024;
+
+/// Serves a tunnel whose first bytes are TLS.
+///
+/// # Errors
+/// The code of a handshake that failed, or for which there is no certificate.
+pub async fn tls(
+    engine: &Arc<Engine>,
+    client: &Arc<Client>,
+    destination: Destination,
+    stream: Stream,
+) -> Result<(), Code> {
+    let config = engine.leaves.server_config(&destination.host).map_err(|error| {
+        tracing::error!(%error, host = %destination.host, "no certificate");
+        Code::NoCertificate
+    })?;
+    let handshake = TlsAcceptor::from(config).accept(stream);
+    let stream = match timeout(engine.settings.handshake_timeout, handshake).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) if leaf::is_sni_mismatch(&error) => return Err(Code::SniMismatch),
+        Ok(Err(error)) => {
+            tracing::debug!(%error, host = %destination.host, "the client's TLS handshake failed");
+            return Err(Code::ClientTls);
+        }
+        Err(_) => return Err(Code::ClientTimeout),
+    };
+    let _open = engine.metrics.tunnel(TunnelKind::Intercepted);
+    if stream.get_ref().1.alpn_protocol() == Some(ALPN_H2) {
+        http2(engine, client, destination, stream).await;
+    } else {
+        http1(engine, client, destination, stream).await;
+    }
+    Ok(())
+}
+
+/// Serves a tunnel whose first bytes are plain HTTP.
+pub async fn plain(engine: &Arc<Engine>, client: &Arc<Client>, destination: Destination, stream: Stream) {
+    let _open = engine.metrics.tunnel(TunnelKind::PlainHttp);
+    http1(engine, client, destination, stream).await;
+}
+
+async fn http1<S>(engine: &Arc<Engine>, client: &Arc<Client>, destination: Destination, stream: S)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let builder = http1_server(&engine.settings, engine.settings.inner_head_timeout);
+    let service = service_fn(|request| answer(engine, client, &destination, request));
+    let served = builder.serve_connection(TokioIo::new(stream), service).with_upgrades().await;
+    ended(client, served);
+}
+
+async fn http2<S>(engine: &Arc<Engine>, client: &Arc<Client>, destination: Destination, stream: S)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    // Each stream is a task of its own, so what it needs is its own too.
+    let (engine, client) = (Arc::clone(engine), Arc::clone(client));
+    let builder = http2_server(&engine.settings);
+    let connection = client.connection;
+    let service = service_fn(move |request| answer(&engine, &client, &destination, request));
+    let served = builder.serve_connection(TokioIo::new(stream), service).await;
+    if let Err(error) = served {
+        tracing::debug!(%error, connection, "a tunnel ended early");
+    }
+}
+
+fn answer(
+    engine: &Arc<Engine>,
+    client: &Arc<Client>,
+    destination: &Destination,
+    request: Request<Incoming>,
+) -> impl Future<Output = Result<Response<ResponseBody>, Infallible>> + use<> {
+    let inbound = Inbound { connection: client.connection, tunnel: Some(destination.clone()) };
+    let response = forward(Arc::clone(engine), inbound, request);
+    async move { Ok(response.await) }
+}
+
+/// Extended CONNECT (RFC 8441) is not enabled: a WebSocket over HTTP/2 is refused by its stream.
+fn http2_server(settings: &Settings) -> http2::Builder<TokioExecutor> {
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(u32::try_from(settings.max_streams).unwrap_or(u32::MAX))
+        .max_header_list_size(u32::try_from(settings.max_head_bytes).unwrap_or(u32::MAX))
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buf_size(SEND_BUFFER)
+        .keep_alive_interval(settings.tcp_keepalive)
+        .auto_date_header(false);
+    builder
+}
+
+fn ended(client: &Client, served: hyper::Result<()>) {
+    if let Err(error) = served {
+        tracing::debug!(%error, connection = client.connection, "a tunnel ended early");
+    }
+}

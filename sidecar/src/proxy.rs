@@ -1,0 +1,171 @@
+//! The listener and the front doors: CONNECT, and plain requests in absolute form.
+//!
+//! A front door makes a `Destination`. Everything after that is shared.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Method, Request, Response};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::sleep;
+
+use crate::audit::{Kind, Record, Verdict};
+use crate::body::ResponseBody;
+use crate::destination::Destination;
+use crate::engine::{Engine, Inbound};
+use crate::forward::{forward, refused};
+use crate::metrics::Open;
+use crate::policy::{ConnectVerdict, Outcome};
+use crate::refusal::Refusal;
+use crate::settings::Settings;
+use crate::target;
+use crate::tunnel;
+use crate::upstream::dial::keep_alive;
+
+/// The pause after an accept that failed because something ran out: long enough for connections to end.
+const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
+
+/// A client's connection, counted as open for as long as anything of it runs.
+pub struct Client {
+    /// Its number.
+    pub connection: u64,
+    _place: OwnedSemaphorePermit,
+    _open: Open,
+}
+
+/// Accepts connections until the task is dropped. `places` bounds how many are served at once; more wait unaccepted.
+pub async fn serve(engine: Arc<Engine>, listener: TcpListener, places: Arc<Semaphore>) {
+    loop {
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let client = Client {
+                    connection: engine.numbers.connection(),
+                    _place: place,
+                    _open: engine.metrics.connection(),
+                };
+                tokio::spawn(connection(Arc::clone(&engine), stream, Arc::new(client)));
+            }
+            Err(error) => {
+                // A client that is gone already is no trouble; being out of descriptors passes when others end.
+                tracing::warn!(%error, "a connection could not be accepted");
+                if crate::upstream::is_out_of_descriptors(&error) {
+                    engine.metrics.descriptors_exhausted();
+                    sleep(EXHAUSTED_PAUSE).await;
+                }
+            }
+        }
+    }
+}
+
+async fn connection(engine: Arc<Engine>, stream: TcpStream, client: Arc<Client>) {
+    let configured = stream.set_nodelay(true).and_then(|()| keep_alive(&stream, engine.settings.tcp_keepalive));
+    if let Err(error) = configured {
+        tracing::debug!(%error, "a client's socket could not be configured");
+    }
+    let builder = http1_server(&engine.settings, engine.settings.connect_head_timeout);
+    let service = service_fn(|request| {
+        let (engine, client) = (Arc::clone(&engine), Arc::clone(&client));
+        async move { Ok::<_, Infallible>(enter(engine, client, request).await) }
+    });
+    let served = builder.serve_connection(TokioIo::new(stream), service).with_upgrades().await;
+    if let Err(error) = served {
+        tracing::debug!(%error, connection = client.connection, "a client's connection ended early");
+    }
+}
+
+/// How HTTP/1 is spoken to clients, in tunnels and outside. `head_timeout` bounds a request's head, and the wait for it.
+#[must_use]
+pub fn http1_server(settings: &Settings, head_timeout: Duration) -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(head_timeout)
+        .max_buf_size(settings.max_head_bytes.max(MIN_BUFFER))
+        .max_header_size(settings.max_head_bytes)
+        .preserve_header_case(true)
+        .auto_date_header(false)
+        .half_close(true);
+    builder
+}
+
+/// hyper takes no smaller buffer.
+const MIN_BUFFER: usize = 8192;
+
+async fn enter(engine: Arc<Engine>, client: Arc<Client>, request: Request<Incoming>) -> Response<ResponseBody> {
+    if request.method() != Method::CONNECT {
+        let inbound = Inbound { connection: client.connection, tunnel: None };
+        return forward(engine, inbound, request).await;
+    }
+    match connect(&engine, &client, request) {
+        Ok(response) => response,
+        Err(refusal) => refused(&refusal),
+    }
+}
+
+/// Judges a CONNECT. Where it is allowed, the tunnel goes on in a task of its own once the response is out.
+fn connect(
+    engine: &Arc<Engine>,
+    client: &Arc<Client>,
+    mut request: Request<Incoming>,
+) -> Result<Response<ResponseBody>, Refusal> {
+    let upgrade = hyper::upgrade::on(&mut request);
+    let (head, _) = request.into_parts();
+    let destination = target::of_connect(&head).inspect_err(|refusal| {
+        record(engine, client, None, Verdict::Denied, Some(refusal));
+    })?;
+    let verdict = engine.enforcement.current().policy.judge_connect(&destination.host, destination.port);
+    if let Outcome::Deny(code) = verdict.outcome {
+        let refusal = Refusal::new(code, &destination);
+        record(engine, client, Some(&destination), Verdict::Denied, Some(&refusal));
+        return Err(refusal);
+    }
+    admitted(engine, client, &destination, &verdict);
+    let (engine, client) = (Arc::clone(engine), Arc::clone(client));
+    tokio::spawn(async move {
+        // An error here is a client that went away before its 200.
+        if let Ok(upgraded) = upgrade.await {
+            tunnel::serve(engine, client, destination, upgraded).await;
+        }
+    });
+    Ok(Response::new(ResponseBody::Local(http_body_util::Full::default())))
+}
+
+fn admitted(engine: &Engine, client: &Client, destination: &Destination, verdict: &ConnectVerdict) {
+    let mut line = Record::new(Kind::Decision, client.connection, Verdict::Allowed).to(destination);
+    line.method = Some(Method::CONNECT);
+    line.scheme = None;
+    line.status = Some(http::StatusCode::OK);
+    line.rule = verdict.https.as_ref().or(verdict.http.as_ref()).map(|rule| Arc::clone(&rule.id));
+    if let Outcome::Audit(code) = verdict.outcome {
+        line.verdict = Verdict::Audited;
+        line.code = Some(code);
+    }
+    engine.metrics.decided(line.verdict, line.code);
+    engine.audit.record(line);
+}
+
+fn record(
+    engine: &Engine,
+    client: &Client,
+    destination: Option<&Destination>,
+    verdict: Verdict,
+    refusal: Option<&Refusal>,
+) {
+    let mut line = Record::new(Kind::Decision, client.connection, verdict);
+    if let Some(destination) = destination {
+        line = line.to(destination);
+    }
+    line.scheme = None;
+    line.method = Some(Method::CONNECT);
+    line.code = refusal.map(|refusal| refusal.code);
+    line.status = refusal.map(|refusal| refusal.code.status());
+    engine.metrics.decided(verdict, line.code);
+    engine.audit.record(line);
+}

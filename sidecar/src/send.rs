@@ -1,0 +1,157 @@
+//! Sends one request to its origin, and again only where the origin can't have acted on it.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use http::request::Parts;
+use http::{HeaderValue, Request, Response};
+use hyper::body::Incoming;
+use hyper::client::conn::TrySendError;
+
+use crate::body::RequestBody;
+use crate::destination::Destination;
+use crate::engine::Engine;
+use crate::exchange::Exchange;
+use crate::fields;
+use crate::ledger::Ledger;
+use crate::refusal::Code;
+use crate::upstream::profile::Profile;
+use crate::upstream::{Channel, Failure, Want};
+
+/// How often a request is handed to another connection because the one it had was gone before a byte was written, or
+/// refused the stream unseen.
+const MAX_UNSEEN: usize = 5;
+
+/// A request that is ready to go: its head in the form of neither HTTP version in particular.
+pub struct Outgoing<'a> {
+    /// Where it goes.
+    pub destination: &'a Destination,
+    /// How its origin is reached.
+    pub profile: &'a Profile,
+    /// `Host` or `:authority` as the client sent it.
+    pub authority: HeaderValue,
+    /// The request.
+    pub request: Request<RequestBody>,
+    /// What both directions share.
+    pub exchange: Arc<Exchange>,
+}
+
+/// Sends the request and returns the head of the response with the channel that its body comes over.
+///
+/// # Errors
+/// [`Failure`] of the connection or of the exchange on it.
+pub async fn send(
+    engine: &Engine,
+    outgoing: Outgoing<'_>,
+    ledger: &mut Ledger,
+) -> Result<(Response<Incoming>, Channel), Failure> {
+    let Outgoing { destination, profile, authority, mut request, exchange } = outgoing;
+    let replay = replayable(&request).then(|| Replay::of(&request));
+    let mut replayed = false;
+    let mut unseen = 0;
+    loop {
+        let waiting = Instant::now();
+        let mut channel = engine.upstream.channel(destination, profile, Want::Any).await?;
+        ledger.sent_over(&channel, waiting.elapsed());
+        if matches!(channel, Channel::Http1(_)) && fields::is_grpc(request.headers()) {
+            return Err(Failure::new(Code::GrpcNeedsHttp2, "gRPC needs HTTP/2, and the origin offers HTTP/1.1 only"));
+        }
+        let error = match on(&mut channel, request, destination, &authority).await {
+            Ok(response) => return Ok((response, channel)),
+            Err(error) => error,
+        };
+        let (error, unsent) = (error.error, error.message);
+        request = match (unsent, &replay) {
+            (Some(unsent), _) if unseen < MAX_UNSEEN => unsent,
+            (_, Some(replay)) if was_not_processed(&error) && unseen < MAX_UNSEEN => replay.request(&exchange),
+            (_, Some(replay)) if !replayed && went_stale(&channel) => {
+                replayed = true;
+                replay.request(&exchange)
+            }
+            _ => return Err(failure(&error, &channel, &exchange)),
+        };
+        unseen += 1;
+    }
+}
+
+async fn on(
+    channel: &mut Channel,
+    mut request: Request<RequestBody>,
+    destination: &Destination,
+    authority: &HeaderValue,
+) -> Result<Response<Incoming>, TrySendError<Request<RequestBody>>> {
+    match channel {
+        Channel::Http1(lease) => {
+            fields::to_http1(&mut request, authority);
+            lease.connection.sender.try_send_request(request).await
+        }
+        Channel::Http2(stream) => {
+            fields::to_http2(&mut request, destination, authority);
+            stream.connection.sender().try_send_request(request).await
+        }
+    }
+}
+
+/// A head to send a second time.
+struct Replay(Parts);
+
+impl Replay {
+    fn of(request: &Request<RequestBody>) -> Self {
+        let mut copy = Request::new(());
+        *copy.method_mut() = request.method().clone();
+        *copy.uri_mut() = request.uri().clone();
+        *copy.version_mut() = request.version();
+        *copy.headers_mut() = request.headers().clone();
+        *copy.extensions_mut() = request.extensions().clone();
+        Self(copy.into_parts().0)
+    }
+
+    fn request(&self, exchange: &Arc<Exchange>) -> Request<RequestBody> {
+        Request::from_parts(self.0.clone(), RequestBody::empty(Arc::clone(exchange)))
+    }
+}
+
+/// Only a request whose method is idempotent (RFC 9110 9.2.2) and that has no body.
+fn replayable(request: &Request<RequestBody>) -> bool {
+    request.method().is_idempotent() && http_body::Body::is_end_stream(request.body())
+}
+
+/// A connection that was used before and closed without a byte of this response (RFC 9112 9.3.1).
+fn went_stale(channel: &Channel) -> bool {
+    matches!(channel, Channel::Http1(lease) if lease.is_stale())
+}
+
+/// REFUSED_STREAM, or GOAWAY below the stream's number (RFC 9113 8.7).
+fn was_not_processed(error: &hyper::Error) -> bool {
+    let error = http2_error(error);
+    error.is_some_and(|error| {
+        error.reason() == Some(h2::Reason::REFUSED_STREAM)
+            || (error.is_go_away() && error.is_remote() && error.reason() == Some(h2::Reason::NO_ERROR))
+    })
+}
+
+fn http2_error(error: &hyper::Error) -> Option<&h2::Error> {
+    std::error::Error::source(error)?.downcast_ref()
+}
+
+/// What a failed exchange is called.
+pub fn failure(error: &hyper::Error, channel: &Channel, exchange: &Exchange) -> Failure {
+    let code = if exchange.is_too_large() {
+        Code::BodyTooLarge
+    } else if error.is_parse() || http2_error(error).is_some_and(|error| error.is_reset() || error.is_go_away()) {
+        Code::UpstreamProtocol
+    } else {
+        Code::UpstreamClosed
+    };
+    let mut failure = Failure::new(code, describe(error));
+    failure.address = Some(channel.address());
+    failure
+}
+
+/// The error with its cause, which hyper leaves out of its own text.
+fn describe(error: &hyper::Error) -> String {
+    match std::error::Error::source(error) {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
+    }
+}

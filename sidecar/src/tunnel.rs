@@ -1,0 +1,106 @@
+//! What follows a CONNECT: the first byte says which of the protocols it is that the policy allows there. Anything else is
+//! closed, and never becomes a raw tunnel.
+
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::audit::{Kind, Record, Verdict};
+use crate::destination::{Destination, Scheme};
+use crate::engine::Engine;
+use crate::metrics::TunnelKind;
+use crate::policy::{ConnectVerdict, Outcome, Tls};
+use crate::proxy::Client;
+use crate::refusal::Code;
+use crate::rewind::Rewind;
+use crate::{intercept, passthrough};
+
+/// The first byte of a TLS handshake record (RFC 8446 5.1).
+const TLS_HANDSHAKE: u8 = 22;
+/// What is read at first; a ClientHello mostly fits.
+const FIRST_READ: usize = 1024;
+
+/// A tunnel's stream: the socket, before it what was already read of it.
+pub type Stream = Rewind<TcpStream>;
+
+/// Serves a tunnel to its end.
+pub async fn serve(engine: Arc<Engine>, client: Arc<Client>, destination: Destination, upgraded: Upgraded) {
+    let Ok(parts) = upgraded.downcast::<TokioIo<TcpStream>>() else {
+        tracing::error!("a tunnel is not a TCP stream");
+        return;
+    };
+    let (mut stream, mut first) = (parts.io.into_inner(), BytesMut::from(&parts.read_buf[..]));
+    let read = timeout(engine.settings.handshake_timeout, first_bytes(&mut stream, &mut first)).await;
+    let code = match read {
+        // Nobody loses anything when an unused tunnel ends.
+        Ok(Ok(0)) => return,
+        Ok(Ok(_)) => choose(&engine, &client, destination.clone(), first, stream).await.err(),
+        Ok(Err(_)) => return,
+        Err(_) => Some(Code::ClientTimeout),
+    };
+    if let Some(code) = code {
+        refuse(&engine, &client, &destination, code);
+    }
+}
+
+/// How many bytes are there; reads some where there are none.
+async fn first_bytes(stream: &mut TcpStream, first: &mut BytesMut) -> std::io::Result<usize> {
+    if first.is_empty() {
+        first.reserve(FIRST_READ);
+        stream.read_buf(first).await?;
+    }
+    Ok(first.len())
+}
+
+async fn choose(
+    engine: &Arc<Engine>,
+    client: &Arc<Client>,
+    mut destination: Destination,
+    first: BytesMut,
+    stream: TcpStream,
+) -> Result<(), Code> {
+    let verdict = engine.enforcement.current().policy.judge_connect(&destination.host, destination.port);
+    let ConnectVerdict { outcome, https, http } = verdict;
+    let audited = match outcome {
+        Outcome::Deny(_) => return Err(Code::PolicyChanged),
+        Outcome::Audit(_) => true,
+        Outcome::Allow => false,
+    };
+    if first[0] == TLS_HANDSHAKE {
+        return match https.as_deref().map(|rule| rule.tls) {
+            Some(Tls::Passthrough { ech }) => {
+                let _open = engine.metrics.tunnel(TunnelKind::Passthrough);
+                passthrough::serve(engine, client, &destination, ech, first, stream).await
+            }
+            Some(Tls::Intercept) => intercept::tls(engine, client, destination, Rewind::new(first, stream)).await,
+            None if audited => intercept::tls(engine, client, destination, Rewind::new(first, stream)).await,
+            None => Err(Code::UnknownProtocol),
+        };
+    }
+    if (http.is_some() || audited) && first[0].is_ascii_alphabetic() {
+        destination.scheme = Scheme::Http;
+        intercept::plain(engine, client, destination, Rewind::new(first, stream)).await;
+        return Ok(());
+    }
+    close(stream).await;
+    Err(Code::UnknownProtocol)
+}
+
+async fn close(mut stream: TcpStream) {
+    // The client learns of it either way.
+    let _ = stream.shutdown().await;
+}
+
+/// Writes why a tunnel ended before a request could be judged in it.
+fn refuse(engine: &Engine, client: &Client, destination: &Destination, code: Code) {
+    let mut line = Record::new(Kind::TunnelEnd, client.connection, Verdict::Denied).to(destination);
+    line.scheme = None;
+    line.code = Some(code);
+    engine.metrics.decided(line.verdict, line.code);
+    engine.audit.record(line);
+}
