@@ -2,7 +2,9 @@
 //!
 //! ARCHITECTURE.md has the flow and the map of these modules.
 
+pub mod admin;
 pub mod audit;
 pub mod destination;
+pub mod healthcheck;
 pub mod metrics;
 pub mod refusal;

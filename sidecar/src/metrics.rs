@@ -166,25 +166,21 @@ impl Metrics {
     }
 
     /// Counts a client connection as open until the guard is dropped.
-    #[must_use]
     pub fn connection(&self) -> Open {
         Open::new(&self.open_connections)
     }
 
     /// Counts a tunnel as open until the guard is dropped.
-    #[must_use]
     pub fn tunnel(&self, kind: TunnelKind) -> Open {
         Open::new(&self.open_tunnels[kind as usize])
     }
 
     /// Counts a connection to an origin as open until the guard is dropped.
-    #[must_use]
     pub fn upstream(&self, protocol: Protocol) -> Open {
         Open::new(&self.upstream_open[protocol as usize])
     }
 
     /// Counts a connection to an origin as idle until the guard is dropped.
-    #[must_use]
     pub fn upstream_idle(&self, protocol: Protocol) -> Open {
         Open::new(&self.upstream_idle[protocol as usize])
     }
