@@ -3,6 +3,7 @@
 //! ARCHITECTURE.md has the flow and the map of these modules.
 
 pub mod address;
+pub mod admin;
 pub mod audit;
 pub mod body;
 pub mod destination;
@@ -10,6 +11,7 @@ pub mod enforcement;
 pub mod exchange;
 pub mod expect;
 pub mod logging;
+pub mod healthcheck;
 pub mod metrics;
 pub mod policy;
 pub mod process;
