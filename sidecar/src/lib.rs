@@ -2,6 +2,8 @@
 //!
 //! ARCHITECTURE.md has the flow and the map of these modules.
 
+pub mod authority;
 pub mod destination;
+pub mod leaf;
 pub mod refusal;
 pub mod trust;
