@@ -4,14 +4,23 @@
 
 pub mod authority;
 pub mod constraints;
+pub mod directory;
+pub mod files;
+pub mod inspect;
+pub mod issue;
 pub mod key;
+pub mod manifest;
+pub mod names;
 pub mod profile;
+pub mod rotate;
 
 mod crypto;
+mod date;
 mod der;
 mod pem;
 
 pub use authority::{Authority, AuthorityError, LeafRequest};
 pub use constraints::{NameConstraints, San};
+pub use directory::{CaDirectory, DirectoryError};
 pub use key::KeyType;
 pub use profile::Profile;
