@@ -4,6 +4,7 @@
 
 pub mod authority;
 pub mod constraints;
+pub mod date;
 pub mod directory;
 pub mod files;
 pub mod inspect;
@@ -15,7 +16,6 @@ pub mod profile;
 pub mod rotate;
 
 mod crypto;
-mod date;
 mod der;
 mod pem;
 
