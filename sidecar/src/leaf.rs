@@ -24,7 +24,7 @@ use crate::destination::Host;
 pub const LIFETIME: Duration = Duration::days(7);
 /// How far a leaf's notBefore lies in the past, so that a client whose clock is behind accepts it.
 pub const BACK_DATED: Duration = Duration::HOUR;
-/// How many hosts' leaves are kept unless told otherwise. One takes about 3 KiB.
+/// How many hosts' leaves are kept unless told otherwise. One takes about 2 KiB.
 pub const DEFAULT_CAPACITY: usize = 1024;
 
 /// The leaves of this process, all with one key: it is made at start, is never the CA's, and never leaves memory. A

@@ -307,6 +307,23 @@ mod files {
     }
 
     #[test]
+    fn what_is_no_ca_or_is_over_is_refused_at_the_start() {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut leaf = rcgen::CertificateParams::default();
+        leaf.is_ca = rcgen::IsCa::ExplicitNoCa;
+        let mut over = rcgen::CertificateParams::default();
+        over.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Constrained(0));
+        over.not_after = now() - Duration::DAY;
+        for (params, expected) in [(leaf, "is not a CA"), (over, "expired")] {
+            let dir = tempfile::tempdir().unwrap();
+            fs::write(dir.path().join("ca.crt"), params.self_signed(&key).unwrap().pem()).unwrap();
+            fs::write(dir.path().join("ca.key"), key.serialize_pem()).unwrap();
+            let error = start(Source::Files(CaFiles::in_dir(dir.path())), None, &[]).err().unwrap().to_string();
+            assert!(error.contains("ca.crt") && error.contains(expected), "{error}");
+        }
+    }
+
+    #[test]
     fn what_is_wrong_at_the_start_names_the_file_and_never_shows_the_key() {
         let good = ca();
         let key = good.private_key_pem();

@@ -1,5 +1,7 @@
 //! Tests of leaves: real handshakes in memory with rustls, and over loopback with OpenSSL and Python.
 
+mod clients;
+
 use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::Barrier;
