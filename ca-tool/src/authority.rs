@@ -195,6 +195,21 @@ impl Authority {
         &self.facts[0].subject_der
     }
 
+    /// Whether the CA signed its own certificate.
+    #[must_use]
+    pub fn is_root(&self) -> bool {
+        self.facts[0].is_self_issued()
+    }
+
+    /// The subject's common name and organisation, if it has nothing but these.
+    pub(crate) fn plain_subject(&self) -> Option<(&str, Option<&str>)> {
+        self.facts[0].plain_subject.as_ref().map(|(name, organization)| (name.as_str(), organization.as_deref()))
+    }
+
+    pub(crate) fn key_pair(&self) -> &KeyPair {
+        &self.key.pair
+    }
+
     /// The CA's own name constraints.
     #[must_use]
     pub fn name_constraints(&self) -> Option<&NameConstraints> {
@@ -268,7 +283,10 @@ fn leaf_params(name: San<'_>) -> Result<CertificateParams, AuthorityError> {
 }
 
 /// The certificates of a PEM text, of which there is at least one.
-pub(crate) fn read_chain(text: &str) -> Result<Vec<CertificateDer<'static>>, AuthorityError> {
+///
+/// # Errors
+/// [`AuthorityError::CertificateMissing`] and [`AuthorityError::CertificateUnreadable`].
+pub fn read_chain(text: &str) -> Result<Vec<CertificateDer<'static>>, AuthorityError> {
     let chain = pem::certificates(text).map_err(|reason| AuthorityError::CertificateUnreadable(reason.0))?;
     if chain.is_empty() { Err(AuthorityError::CertificateMissing) } else { Ok(chain) }
 }

@@ -123,6 +123,11 @@ impl NameConstraints {
         rcgen::NameConstraints { permitted_subtrees: write(&self.permitted), excluded_subtrees: write(&self.excluded) }
     }
 
+    /// Whether every part of them is of a kind that this tool writes.
+    pub(crate) fn can_be_made(&self) -> bool {
+        self.permitted.iter().chain(&self.excluded).all(|subtree| subtree.to_rcgen().is_some())
+    }
+
     /// Names that are likely permitted, to try the CA with: one inside each permitted subtree.
     pub(crate) fn samples(&self) -> impl Iterator<Item = String> + '_ {
         self.permitted.iter().filter_map(|subtree| match subtree {

@@ -4,8 +4,16 @@
 
 pub mod authority;
 pub mod constraints;
+pub mod date;
+pub mod directory;
+pub mod files;
+pub mod inspect;
+pub mod issue;
 pub mod key;
+pub mod manifest;
+pub mod names;
 pub mod profile;
+pub mod rotate;
 
 mod crypto;
 mod der;
@@ -13,5 +21,6 @@ mod pem;
 
 pub use authority::{Authority, AuthorityError, LeafRequest};
 pub use constraints::{NameConstraints, San};
+pub use directory::{CaDirectory, DirectoryError};
 pub use key::KeyType;
 pub use profile::Profile;

@@ -3,6 +3,9 @@
 use thiserror::Error;
 use time::OffsetDateTime;
 
+use super::Facts;
+use crate::date;
+
 /// Why a CA was refused, or could not sign.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -59,7 +62,7 @@ pub enum AuthorityError {
         subject: String,
     },
     /// The certificate's time is over.
-    #[error("{subject:?} expired at {at}; make a new CA, or rotate to one")]
+    #[error("{subject:?} expired at {at}; make a new CA", at = date::text(.at))]
     Expired {
         /// The certificate's subject.
         subject: String,
@@ -67,7 +70,7 @@ pub enum AuthorityError {
         at: OffsetDateTime,
     },
     /// The certificate's time is to come.
-    #[error("{subject:?} is not valid before {at}; check this machine's clock")]
+    #[error("{subject:?} is not valid before {at}; check this machine's clock", at = date::text(.at))]
     NotYetValid {
         /// The certificate's subject.
         subject: String,
@@ -130,11 +133,35 @@ pub enum AuthorityError {
         name: String,
     },
     /// Nothing of the time asked for lies within the CA's.
-    #[error("the validity asked for {name} lies outside the CA's, which ends at {until}")]
+    #[error("the validity asked for {name} lies outside the CA's, which ends at {until}", until = date::text(.until))]
     NoValidity {
         /// The name.
         name: String,
         /// When the CA ends.
         until: OffsetDateTime,
     },
+}
+
+impl AuthorityError {
+    pub(crate) fn expired(facts: &Facts) -> Self {
+        Self::Expired { subject: facts.subject.clone(), at: facts.not_after }
+    }
+
+    pub(crate) fn not_yet_valid(facts: &Facts) -> Self {
+        Self::NotYetValid { subject: facts.subject.clone(), at: facts.not_before }
+    }
+
+    /// Whether the key's file is at fault, or the certificate's; `None` when it takes both to tell.
+    #[must_use]
+    pub fn is_about_key(&self) -> Option<bool> {
+        match self {
+            Self::KeyMissing
+            | Self::KeyAmbiguous
+            | Self::KeyEncrypted
+            | Self::KeyUnreadable(_)
+            | Self::KeyUnsupported => Some(true),
+            Self::Mismatch { .. } => None,
+            _ => Some(false),
+        }
+    }
 }

@@ -4,6 +4,7 @@ use rcgen::{KeyPair, PublicKeyData};
 use time::OffsetDateTime;
 use x509_parser::extensions::ParsedExtension;
 use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::x509::{AttributeTypeAndValue, X509Name};
 
 use super::AuthorityError;
 use crate::constraints::NameConstraints;
@@ -26,6 +27,8 @@ pub(crate) struct Facts {
     pub(crate) constraints: Option<NameConstraints>,
     /// The key's algorithm and size, as text for people.
     pub(crate) key_kind: String,
+    /// Common name and organisation, if the subject has the first, and nothing but these.
+    pub(crate) plain_subject: Option<(String, Option<String>)>,
     authority_key_id: Option<Vec<u8>>,
     is_ca_critical: bool,
     /// `None` without keyUsage.
@@ -59,6 +62,7 @@ impl Facts {
             subject_key_id: None,
             constraints: None,
             key_kind: key_kind(&certificate),
+            plain_subject: plain_subject(certificate.subject()),
             authority_key_id: None,
             is_ca_critical: false,
             may_sign: None,
@@ -117,10 +121,10 @@ impl Facts {
             return Err(AuthorityError::NotForServers { subject: subject() });
         }
         if now > self.not_after {
-            return Err(AuthorityError::Expired { subject: subject(), at: self.not_after });
+            return Err(AuthorityError::expired(self));
         }
         if now < self.not_before {
-            return Err(AuthorityError::NotYetValid { subject: subject(), at: self.not_before });
+            return Err(AuthorityError::not_yet_valid(self));
         }
         Ok(())
     }
@@ -147,4 +151,13 @@ fn key_kind(certificate: &X509Certificate<'_>) -> String {
         },
         _ => format!("algorithm {}", certificate.public_key().algorithm.algorithm),
     }
+}
+
+fn plain_subject(name: &X509Name<'_>) -> Option<(String, Option<String>)> {
+    let text = |attribute: &AttributeTypeAndValue<'_>| attribute.as_str().map(str::to_owned).ok();
+    let common_name = name.iter_common_name().next().and_then(text)?;
+    let organization = name.iter_organization().next().map(|attribute| text(attribute).ok_or(()));
+    let organization = organization.transpose().ok()?;
+    let parts = 1 + usize::from(organization.is_some());
+    (name.iter_attributes().count() == parts).then_some((common_name, organization))
 }
