@@ -34,26 +34,26 @@ pub enum FileError {
     #[error("{path} is larger than 1 MiB, so it is no certificate or key", path = .0.display())]
     TooLarge(PathBuf),
     /// The system refused.
-    #[error("can't {action} {path}: {source}", path = .path.display())]
+    #[error("can't {action} {path}: {reason}", path = .path.display())]
     Io {
         /// What was tried.
         action: &'static str,
         /// The file.
         path: PathBuf,
         /// The system's reason.
-        source: io::Error,
+        reason: io::Error,
     },
 }
 
 impl FileError {
-    pub(crate) fn io(action: &'static str, path: &Path, source: io::Error) -> Self {
-        Self::Io { action, path: path.to_owned(), source }
+    pub(crate) fn io(action: &'static str, path: &Path, reason: io::Error) -> Self {
+        Self::Io { action, path: path.to_owned(), reason }
     }
 
     /// Whether the file, or its directory, is not there.
     #[must_use]
     pub fn is_absent(&self) -> bool {
-        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
+        matches!(self, Self::Io { reason, .. } if reason.kind() == io::ErrorKind::NotFound)
     }
 }
 
