@@ -148,7 +148,7 @@ fn chains_that_are_none() {
 fn chains_that_no_client_accepts() {
     // The root lets nobody below it be a CA.
     let place = imported::intermediate(CA);
-    refused(&place, &["CN=Middle", "refused"]);
+    refused(&place, &["CN=Root", "only 0 CAs", "pathLenConstraint"]);
     // A root of the same name with another key.
     let (place, other) = (imported::intermediate(&imported::root()), imported::intermediate(&imported::root()));
     place.write("ca/ca.crt", place.read("middle.crt") + &other.read("root.crt"));
