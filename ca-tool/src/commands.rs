@@ -11,7 +11,10 @@ use sandgate_ca::inspect::Findings;
 use sandgate_ca::manifest::{self, ObjectNames};
 use sandgate_ca::names::{BUNDLE_FILE, CA_CERT_FILE, CA_KEY_FILE, PREVIOUS_FILE};
 use sandgate_ca::rotate::{Changes, successor};
-use sandgate_ca::{Authority, CaDirectory, KeyType, NameConstraints, Profile, date, inspect as inspection};
+use sandgate_ca::{
+    Authority, AuthorityError, CaDirectory, DirectoryError, KeyType, NameConstraints, Profile, date,
+    inspect as inspection,
+};
 use time::Duration;
 
 use crate::cli::{GenerateArgs, InspectArgs, IssueArgs, KeyTypeArg, RotateArgs, SecretArgs};
@@ -32,7 +35,7 @@ pub(crate) fn generate(args: &GenerateArgs, out: &mut impl Write) -> Result<()> 
     };
     let directory = CaDirectory::open(&args.out)?;
     let overwrite = if args.force { Overwrite::Replace } else { Overwrite::Refuse };
-    let authority = Authority::generate(&profile)?;
+    let authority = make(&profile)?;
     directory.write(&authority, overwrite)?;
 
     writeln!(out, "Made a CA.")?;
@@ -50,7 +53,7 @@ pub(crate) fn generate(args: &GenerateArgs, out: &mut impl Write) -> Result<()> 
 pub(crate) fn secret(args: &SecretArgs, out: &mut impl Write) -> Result<()> {
     let names = ObjectNames::new(&args.name, args.namespace.as_deref()).map_err(|error| Usage(error.to_string()))?;
     let directory = CaDirectory::open(&args.dir)?;
-    let authority = directory.read().with_context(no_ca(&args.dir))?;
+    let authority = read(&directory, &args.dir)?;
     // A rotation that was cut off leaves the CA itself as the previous one.
     let previous = directory.previous()?.filter(|previous| *previous != authority.certificate_pem());
     out.write_all(manifest::yaml(&authority, previous.as_deref(), &names).as_bytes())?;
@@ -70,8 +73,8 @@ pub(crate) fn rotate(args: RotateArgs, out: &mut impl Write) -> Result<()> {
         constraints: constraints(&args.permit)?,
     };
     let directory = CaDirectory::open(&args.dir)?;
-    let old = directory.read().with_context(no_ca(&args.dir))?;
-    let new = Authority::generate(&successor(&old, changes)?)?;
+    let old = read(&directory, &args.dir)?;
+    let new = make(&successor(&old, changes)?)?;
     directory.rotate(&old, &new)?;
 
     writeln!(out, "Made the successor of the CA.")?;
@@ -96,7 +99,7 @@ pub(crate) fn inspect(args: &InspectArgs, out: &mut impl Write) -> Result<()> {
         Some(file) if !file.is_dir() => inspection::file(file)?,
         directory => {
             let path = directory.as_ref().unwrap_or(&args.dir);
-            inspection::directory(&CaDirectory::open(path)?).with_context(no_ca(path))?
+            inspection::directory(&CaDirectory::open(path)?).map_err(|error| with_hint(error.into(), path))?
         }
     };
     let Findings { text, problems, warnings } = findings;
@@ -110,7 +113,7 @@ pub(crate) fn inspect(args: &InspectArgs, out: &mut impl Write) -> Result<()> {
 /// `issue`.
 pub(crate) fn issue(args: &IssueArgs, out: &mut impl Write) -> Result<()> {
     let directory = CaDirectory::open(&args.dir)?;
-    let authority = directory.read().with_context(no_ca(&args.dir))?;
+    let authority = read(&directory, &args.dir)?;
     let leaf = sandgate_ca::issue::leaf(&authority, &args.name, Duration::days(args.days.into()))?;
     fs::create_dir_all(&args.out).with_context(|| format!("can't create {}", args.out.display()))?;
     let stem = args.name.file_stem();
@@ -152,9 +155,25 @@ fn constraints(permit: &[String]) -> Result<Option<NameConstraints>> {
     made.map(Some).map_err(|error| anyhow!(Usage(format!("--permit: {error}"))))
 }
 
-fn no_ca(directory: &Path) -> impl FnOnce() -> String {
-    let directory = directory.display().to_string();
-    move || format!("no usable CA in {directory} (make one with `sandgate-ca generate --out {directory}`)")
+/// A new CA; what the profile has wrong came from the command line.
+fn make(profile: &Profile) -> Result<Authority> {
+    Authority::generate(profile).map_err(|error| match error {
+        AuthorityError::BadSubject { .. } | AuthorityError::Lifetime => anyhow!(Usage(error.to_string())),
+        other => other.into(),
+    })
+}
+
+fn read(directory: &CaDirectory, path: &Path) -> Result<Authority> {
+    directory.read().map_err(|error| with_hint(error, path))
+}
+
+/// The error, and if there is no CA, how to get one.
+fn with_hint(error: DirectoryError, path: &Path) -> anyhow::Error {
+    let absent = error.is_absent();
+    let error = anyhow::Error::from(error);
+    let path = path.display();
+    let hint = || format!("no CA in {path}; make one with `sandgate-ca generate --out {path}`");
+    if absent { error.context(hint()) } else { error }
 }
 
 impl From<KeyTypeArg> for KeyType {

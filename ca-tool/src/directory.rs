@@ -28,16 +28,24 @@ pub enum DirectoryError {
     #[error(transparent)]
     File(#[from] FileError),
     /// The files were read, and what is in them was refused.
-    #[error("{path}: {source}", path = .path.display())]
+    #[error("{path}: {reason}", path = .path.display())]
     Authority {
         /// The file that is at fault, or the directory if it takes both to tell.
         path: PathBuf,
         /// Why.
-        source: AuthorityError,
+        reason: AuthorityError,
     },
     /// Another process writes here.
     #[error("another process is changing the CA in {path}; try again when it is done", path = .0.display())]
     Busy(PathBuf),
+}
+
+impl DirectoryError {
+    /// Whether a file, or the directory itself, is not there.
+    #[must_use]
+    pub fn is_absent(&self) -> bool {
+        matches!(self, Self::File(error) if error.is_absent())
+    }
 }
 
 /// A directory that holds a CA, or will.
@@ -73,13 +81,13 @@ impl CaDirectory {
     pub fn read(&self) -> Result<Authority, DirectoryError> {
         let (certificate, key) = (self.file(CA_CERT_FILE), self.file(CA_KEY_FILE));
         let pair = (files::read_text(&certificate)?, files::read_text(&key)?);
-        Authority::from_pem(&pair.0, &pair.1).map_err(|source| {
-            let path = match source.is_about_key() {
+        Authority::from_pem(&pair.0, &pair.1).map_err(|reason| {
+            let path = match reason.is_about_key() {
                 Some(true) => key,
                 Some(false) => certificate,
                 None => self.path.clone(),
             };
-            DirectoryError::Authority { path, source }
+            DirectoryError::Authority { path, reason }
         })
     }
 
@@ -95,7 +103,7 @@ impl CaDirectory {
         };
         match authority::read_chain(&text) {
             Ok(_) => Ok(Some(text)),
-            Err(source) => Err(DirectoryError::Authority { path, source }),
+            Err(reason) => Err(DirectoryError::Authority { path, reason }),
         }
     }
 

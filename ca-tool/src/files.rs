@@ -34,26 +34,26 @@ pub enum FileError {
     #[error("{path} is larger than 1 MiB, so it is no certificate or key", path = .0.display())]
     TooLarge(PathBuf),
     /// The system refused.
-    #[error("can't {action} {path}: {source}", path = .path.display())]
+    #[error("can't {action} {path}: {reason}", path = .path.display())]
     Io {
         /// What was tried.
         action: &'static str,
         /// The file.
         path: PathBuf,
         /// The system's reason.
-        source: io::Error,
+        reason: io::Error,
     },
 }
 
 impl FileError {
-    pub(crate) fn io(action: &'static str, path: &Path, source: io::Error) -> Self {
-        Self::Io { action, path: path.to_owned(), source }
+    pub(crate) fn io(action: &'static str, path: &Path, reason: io::Error) -> Self {
+        Self::Io { action, path: path.to_owned(), reason }
     }
 
     /// Whether the file, or its directory, is not there.
     #[must_use]
     pub fn is_absent(&self) -> bool {
-        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
+        matches!(self, Self::Io { reason, .. } if reason.kind() == io::ErrorKind::NotFound)
     }
 }
 
@@ -63,13 +63,7 @@ impl FileError {
 /// # Errors
 /// [`FileError`], which names the path.
 pub fn write_whole(path: &Path, bytes: &[u8], mode: u32, overwrite: Overwrite) -> Result<(), FileError> {
-    let aside = Aside(aside_name(path)?);
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(mode)
-        .open(&aside.0)
-        .map_err(|error| FileError::io("create", path, error))?;
+    let (aside, mut file) = Aside::create(path, mode)?;
     file.set_permissions(Permissions::from_mode(mode))
         .and_then(|()| file.write_all(bytes))
         .and_then(|()| file.sync_all())
@@ -105,6 +99,16 @@ pub fn read_text(path: &Path) -> Result<String, FileError> {
 
 /// A file that is being written. Removed on the way out, unless it was moved to its name.
 struct Aside(PathBuf);
+
+impl Aside {
+    /// Creates the file, empty, and open to nobody whom `mode` does not let.
+    fn create(path: &Path, mode: u32) -> Result<(Self, File), FileError> {
+        let aside = aside_name(path)?;
+        let opened = OpenOptions::new().write(true).create_new(true).mode(mode).open(&aside);
+        let file = opened.map_err(|error| FileError::io("create", path, error))?;
+        Ok((Self(aside), file))
+    }
+}
 
 impl Drop for Aside {
     fn drop(&mut self) {
@@ -150,6 +154,16 @@ mod tests {
         assert_eq!(read_text(&path).unwrap(), "two");
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o644);
         assert_eq!(entries(directory.path()), ["a"], "nothing is left aside");
+    }
+
+    #[test]
+    fn a_private_file_is_private_before_its_first_byte() {
+        let directory = tempfile::tempdir().unwrap();
+        let (aside, file) = Aside::create(&directory.path().join("ca.key"), 0o600).unwrap();
+        let metadata = file.metadata().unwrap();
+        assert_eq!((metadata.permissions().mode() & 0o7777, metadata.len()), (0o600, 0));
+        drop(aside);
+        assert_eq!(entries(directory.path()), [""; 0], "one that was not finished is removed");
     }
 
     #[test]

@@ -36,7 +36,7 @@ pub fn directory(directory: &CaDirectory) -> Result<Findings, FileError> {
             findings.warnings.extend(authority.warnings());
         }
         Err(error) => {
-            if let DirectoryError::Authority { source: AuthorityError::Mismatch { .. }, .. } = &error {
+            if let DirectoryError::Authority { reason: AuthorityError::Mismatch { .. }, .. } = &error {
                 findings.line("private key", "does NOT belong to the certificate");
             }
             findings.problems.push(error.to_string());

@@ -42,7 +42,7 @@ pub(crate) fn encode(label: &str, der: &[u8]) -> String {
 fn unreadable(error: &Error) -> Unreadable {
     Unreadable(match error {
         Error::MissingSectionEnd { .. } => "the file is cut off: an END line is missing",
-        Error::IllegalSectionStart { .. } => "a BEGIN line is malformed",
+        Error::IllegalSectionStart { .. } => "a BEGIN line is malformed or cut off",
         Error::Base64Decode(_) => "its base64 is broken",
         Error::SectionTooLarge => "it is too large",
         _ => "it is not PEM",

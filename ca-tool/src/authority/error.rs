@@ -97,6 +97,14 @@ pub enum AuthorityError {
         /// The subject of the certificate that follows.
         found: String,
     },
+    /// The pathLenConstraint of a CA above forbids one below it.
+    #[error("{subject:?} lets only {length} CAs stand below it (pathLenConstraint), and in the file there are more")]
+    TooDeep {
+        /// The subject of the CA above.
+        subject: String,
+        /// How many it lets stand below it.
+        length: u32,
+    },
     /// A leaf that the CA signed for a test was not accepted.
     #[error("{subject:?} signed a certificate for a test, and it was refused: {reason}")]
     SelfTest {
