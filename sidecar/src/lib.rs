@@ -2,5 +2,8 @@
 //!
 //! ARCHITECTURE.md has the flow and the map of these modules.
 
+pub mod address;
+pub mod check;
 pub mod destination;
+pub mod policy;
 pub mod refusal;
