@@ -16,6 +16,7 @@ pub mod quantity;
 pub mod rule;
 mod short;
 mod upstream;
+pub mod verdict;
 mod warnings;
 pub mod yaml;
 
@@ -25,13 +26,13 @@ use aws_lc_rs::digest;
 use http::Method;
 use ipnet::IpNet;
 
-use self::access::Finding;
 use self::document::Document;
 use self::index::Index;
 use self::problem::Problems;
 pub use self::problem::{PolicyErrors, Problem};
 pub use self::rule::Rule;
 pub use self::short::ForAll;
+pub use self::verdict::{ConnectVerdict, Outcome, Reason, Verdict};
 use crate::address;
 use crate::destination::{Destination, Host, Scheme};
 use crate::refusal::Code;
@@ -163,58 +164,6 @@ impl Policy {
     }
 }
 
-/// Whether something goes through.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// It goes through.
-    Allow,
-    /// It is refused.
-    Deny(Code),
-    /// It goes through, and the log says with which code it would have been refused.
-    Audit(Code),
-}
-
-impl Outcome {
-    /// The code of the refusal, if this is one that is enforced.
-    #[must_use]
-    pub fn denied(self) -> Option<Code> {
-        if let Self::Deny(code) = self { Some(code) } else { None }
-    }
-}
-
-/// What the policy says of a CONNECT.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConnectVerdict {
-    /// Allowed where at least one of the rules is there.
-    pub outcome: Outcome,
-    /// The rule for TLS in the tunnel. Without one, TLS there is refused, or in audit mode intercepted.
-    pub https: Option<Arc<Rule>>,
-    /// The rule for plain HTTP in the tunnel.
-    pub http: Option<Arc<Rule>>,
-}
-
-/// What the policy says of a request.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Verdict {
-    /// Whether it goes through.
-    pub outcome: Outcome,
-    /// The destination that answered, also where it refused; `None` where there is none.
-    pub rule: Option<Arc<Rule>>,
-    /// What the outcome rests on, the same in both modes.
-    pub reason: Reason,
-}
-
-/// What a verdict rests on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reason {
-    /// No destination has the host.
-    NoHost,
-    /// A destination has the host, but none this port and scheme.
-    NoPort,
-    /// What the lists of the rule said.
-    Lists(Finding),
-}
-
 /// Reads one range of `private_cidrs`.
 ///
 /// # Errors
@@ -238,4 +187,176 @@ fn digest_of(parts: &[&[u8]]) -> String {
     let mut context = digest::Context::new(&digest::SHA256);
     parts.iter().for_each(|part| context.update(part));
     context.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn policy(destinations: &str) -> Policy {
+        let text = format!("version: 1\ndestinations:\n{destinations}");
+        Policy::parse(text.as_bytes()).unwrap_or_else(|errors| panic!("{errors}"))
+    }
+
+    fn request(policy: &Policy, url: (Scheme, &str, u16), method: &str, path: &str) -> (Outcome, String) {
+        let (scheme, host, port) = url;
+        let destination = Destination { scheme, host: Host::parse(host).unwrap(), port };
+        let verdict = policy.judge_request(&destination, &method.parse().unwrap(), path);
+        (verdict.outcome, verdict.rule.map_or_else(String::new, |rule| rule.id.to_string()))
+    }
+
+    fn connect(policy: &Policy, host: &str, port: u16) -> Outcome {
+        policy.judge_connect(&Host::parse(host).unwrap(), port).outcome
+    }
+
+    const CHOICE: &str = "\
+- {id: all, host: '*.example.com', deny: [{methods: [DELETE]}]}
+- {id: deep, host: '*.eu.example.com'}
+- {id: api, host: api.example.com, allow: [{methods: [GET]}]}
+- {id: api-alt, host: api.example.com, ports: [8443, 9443]}
+- {id: api-plain, host: api.example.com, scheme: http}
+- {id: odd, host: '*.example.com', ports: [8443]}
+- {id: literal, host: '::1', ports: [443]}
+";
+
+    #[test]
+    fn exactly_one_destination_answers_exact_before_wildcard_and_long_before_short() {
+        use Scheme::{Http, Https};
+        let policy = policy(CHOICE);
+        for (url, rule) in [
+            ((Https, "api.example.com", 443), "api"),
+            ((Https, "API.example.com.", 8443), "api-alt"),
+            ((Http, "api.example.com", 80), "api-plain"),
+            ((Https, "a.example.com", 443), "all"),
+            ((Https, "a.b.example.com", 443), "all"),
+            ((Https, "a.eu.example.com", 443), "deep"),
+            ((Https, "eu.example.com", 443), "all"),
+            ((Https, "a.eu.example.com", 8443), "odd"),
+            ((Https, "[::1]", 443), "literal"),
+        ] {
+            assert_eq!(request(&policy, url, "GET", "/").1, rule, "{url:?}");
+        }
+    }
+
+    #[test]
+    fn the_destination_that_answers_answers_alone() {
+        let policy = policy(CHOICE);
+        let url = (Scheme::Https, "api.example.com", 443);
+        assert_eq!(request(&policy, url, "POST", "/"), (Outcome::Deny(Code::RequestNotAllowed), "api".into()));
+        let url = (Scheme::Https, "api.example.com", 8443);
+        assert_eq!(request(&policy, url, "DELETE", "/"), (Outcome::Allow, "api-alt".into()));
+        let url = (Scheme::Https, "a.example.com", 443);
+        assert_eq!(request(&policy, url, "DELETE", "/"), (Outcome::Deny(Code::RequestDenied), "all".into()));
+    }
+
+    #[test]
+    fn hosts_and_ports_that_no_destination_has_are_denied() {
+        let policy = policy(CHOICE);
+        for host in
+            ["example.com", "evilexample.com", "example.com.evil.com", "127.1", "2130706433", "0x7f.1", "[::2]", "com"]
+        {
+            assert_eq!(connect(&policy, host, 443), Outcome::Deny(Code::HostNotAllowed), "{host}");
+        }
+        for port in [22, 25, 444] {
+            assert_eq!(connect(&policy, "api.example.com", port), Outcome::Deny(Code::PortNotAllowed), "{port}");
+        }
+        let url = (Scheme::Http, "a.example.com", 443);
+        assert_eq!(request(&policy, url, "GET", "/").0, Outcome::Deny(Code::PortNotAllowed));
+    }
+
+    #[test]
+    fn a_connect_finds_the_rules_of_both_schemes() {
+        let policy = policy("- {id: s, host: a.test, ports: [80, 443]}\n- {id: p, host: a.test, scheme: http}\n");
+        let verdict = |port| policy.judge_connect(&Host::parse("a.test").unwrap(), port);
+        let ids =
+            |verdict: ConnectVerdict| [verdict.https, verdict.http].map(|rule| rule.map(|rule| rule.id.to_string()));
+        assert_eq!(ids(verdict(80)), [Some("s".into()), Some("p".into())]);
+        assert_eq!(ids(verdict(443)), [Some("s".into()), None]);
+        assert_eq!(verdict(8080).outcome, Outcome::Deny(Code::PortNotAllowed));
+    }
+
+    #[test]
+    fn audit_lets_through_what_it_would_refuse_and_says_why() {
+        let text = "version: 1\nmode: audit\ndestinations:\n- {id: a, host: a.test, allow: [{paths: [/x]}]}\n";
+        let policy = Policy::parse(text.as_bytes()).unwrap();
+        let url = (Scheme::Https, "a.test", 443);
+        assert_eq!(request(&policy, url, "GET", "/x").0, Outcome::Allow);
+        assert_eq!(request(&policy, url, "GET", "/y").0, Outcome::Audit(Code::RequestNotAllowed));
+        assert_eq!(request(&policy, url, "GET", "/../x").0, Outcome::Audit(Code::BadPath));
+        assert_eq!(connect(&policy, "b.test", 443), Outcome::Audit(Code::HostNotAllowed));
+    }
+
+    #[test]
+    fn an_empty_list_denies_everything() {
+        for policy in [
+            Policy::deny_all(),
+            Policy::from_allowed_domains(" , ").unwrap(),
+            Policy::parse(b"version: 1\ndestinations: []\n").unwrap(),
+        ] {
+            assert_eq!(connect(&policy, "a.test", 443), Outcome::Deny(Code::HostNotAllowed));
+        }
+    }
+
+    #[test]
+    fn international_names_have_one_verdict() {
+        let policy = policy("- {id: b, host: Bücher.example}\n");
+        for host in ["xn--bcher-kva.example", "BÜCHER.example.", "bücher\u{ff0e}example"] {
+            assert_eq!(connect(&policy, host, 443), Outcome::Allow, "{host}");
+        }
+    }
+
+    #[test]
+    fn the_digest_names_the_source() {
+        let digest = |text: &str| Policy::parse(text.as_bytes()).unwrap().digest().to_owned();
+        let (one, two) = (digest("version: 1\ndestinations: []\n"), digest("version: 1\ndestinations: [] \n"));
+        assert_ne!(one, two);
+        assert_eq!(Policy::deny_all().digest(), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+    }
+
+    #[test]
+    fn ranges_that_mean_nothing_are_refused() {
+        for (text, expected) in [
+            ("10.0.0.1/8", "write 10.0.0.0/8"),
+            ("10.0.0.0", "as in 10.0.0.0/8"),
+            ("10.0.0.0/33", "is not a range"),
+            ("169.254.169.254/32", "never dialled"),
+            ("fd00:ec2::254/128", "never dialled"),
+            ("224.0.0.0/4", "never dialled"),
+            ("::ffff:10.0.0.0/104", "never dialled"),
+        ] {
+            let message = private_cidr(text).unwrap_err();
+            assert!(message.contains(expected), "{text}: {message}");
+        }
+        for text in ["10.0.0.0/8", "169.254.0.0/16", "::1/128", "fd00::/8", "0.0.0.0/0"] {
+            assert_eq!(private_cidr(text).map(|range| range.to_string()), Ok(text.to_owned()));
+        }
+    }
+
+    /// A short run of what the fuzz target does at length.
+    #[test]
+    fn no_bytes_make_the_reader_panic() {
+        let seed = format!("version: 1\nmode: audit\ndestinations:\n{CHOICE}").into_bytes();
+        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+        let mut random = |below: usize| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            usize::try_from(state % below as u64).unwrap()
+        };
+        for _ in 0..3_000 {
+            let mut text = seed.clone();
+            for _ in 0..=random(4) {
+                let at = random(text.len());
+                match random(3) {
+                    0 => text[at] = b"\n\t :-[]{}*&!|>'\"%@#?,\0\x80\xff9a"[random(26)],
+                    1 => drop(text.drain(at..(at + random(40)).min(text.len()))),
+                    _ => text.extend_from_within(at..),
+                }
+                if text.is_empty() {
+                    break;
+                }
+            }
+            let _ = Policy::parse(&text);
+        }
+    }
 }

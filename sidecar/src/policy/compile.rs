@@ -53,3 +53,46 @@ fn refuse_overlaps(destinations: &[Placed], problems: &mut Problems) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Policy;
+
+    fn errors_of(destinations: &str) -> String {
+        let text = format!("version: 1\ndestinations:\n{destinations}");
+        Policy::parse(text.as_bytes()).map_or_else(|errors| errors.to_string(), |_| String::new())
+    }
+
+    #[test]
+    fn an_id_stands_once() {
+        let errors = errors_of("- {id: a, host: a.test}\n- {id: a, host: b.test}\n");
+        assert_eq!(errors, "line 4: destinations[1].id: the id a is taken on line 3; write another");
+    }
+
+    #[test]
+    fn two_destinations_with_a_common_host_port_and_scheme_are_refused() {
+        for (one, two) in [
+            ("host: a.test", "host: A.test."),
+            ("host: '*.a.test'", "host: '*.a.test'"),
+            ("host: a.test, ports: [443, 8443]", "host: a.test, ports: [8443, 9443]"),
+            ("host: '::1'", "host: '[0::1]'"),
+            ("host: 127.0.0.1", "host: 127.1"),
+        ] {
+            let errors = errors_of(&format!("- {{id: one, {one}}}\n- {{id: two, {two}}}\n"));
+            assert!(errors.starts_with("line 4: destinations[1].host: https://"), "{one} and {two}: {errors}");
+            assert!(errors.contains("the destination one on line 3"), "{errors}");
+        }
+    }
+
+    #[test]
+    fn destinations_that_differ_in_host_port_or_scheme_stand_side_by_side() {
+        for (one, two) in [
+            ("host: a.test", "host: '*.a.test'"),
+            ("host: '*.a.test'", "host: '*.b.a.test'"),
+            ("host: a.test", "host: a.test, ports: [8443]"),
+            ("host: a.test, ports: [80]", "host: a.test, scheme: http"),
+        ] {
+            assert_eq!(errors_of(&format!("- {{id: one, {one}}}\n- {{id: two, {two}}}\n")), "", "{one} and {two}");
+        }
+    }
+}

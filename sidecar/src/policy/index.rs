@@ -74,3 +74,41 @@ impl Index {
         self.exact.get(host).into_iter().chain(below.filter_map(|suffix| self.below.get(suffix)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Policy;
+    use super::*;
+
+    fn rules(count: usize) -> Vec<Arc<Rule>> {
+        let list = |index| format!("host-{index}.example.com,*.below-{index}.example.com");
+        let list: Vec<_> = (0..count).map(list).collect();
+        Policy::from_allowed_domains(&list.join(",")).unwrap().rules().to_vec()
+    }
+
+    #[test]
+    fn what_is_looked_at_does_not_grow_with_the_number_of_rules() {
+        for count in [10, 10_000] {
+            let index = Index::new(&rules(count));
+            let looked_at = |host: &str| {
+                let host = Host::parse(host).unwrap();
+                index.candidates(&host).map(|slots| slots.0.len()).collect::<Vec<_>>()
+            };
+            assert_eq!(looked_at("host-7.example.com"), [1], "of {count}");
+            assert_eq!(looked_at("a.b.below-3.example.com"), [1], "of {count}");
+            assert_eq!(looked_at("unknown.example.com"), [], "of {count}");
+        }
+    }
+
+    #[test]
+    fn many_ports_of_one_host_are_found_by_port() {
+        let list: Vec<_> = (1..=5_000).map(|port| format!("a.test:{port}")).collect();
+        let policy = Policy::from_allowed_domains(&list.join(",")).unwrap();
+        let index = Index::new(policy.rules());
+        let host = Host::parse("a.test").unwrap();
+        let found = |port, scheme| index.find(&host, port, scheme).map(|rule| rule.ports.clone());
+        assert_eq!(found(4_711, Scheme::Https), Some(vec![4_711]));
+        assert_eq!(found(5_001, Scheme::Https), None);
+        assert_eq!(found(4_711, Scheme::Http), None);
+    }
+}

@@ -56,3 +56,40 @@ fn placed(number: usize, pattern: HostPattern, port: u16, for_all: &ForAll) -> P
     };
     Placed { rule, path: format!("allowed[{}]", number - 1), id_line: 0, host_line: 0 }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Policy;
+    use super::*;
+
+    #[test]
+    fn a_list_says_what_a_file_would() {
+        let policy = Policy::from_allowed_domains("a.com, *.b.com:8443,,A.com.,[::1]:443").unwrap();
+        let rules: Vec<_> = policy
+            .rules()
+            .iter()
+            .map(|rule| (rule.id.to_string(), rule.pattern.to_string(), rule.ports.clone(), rule.tls))
+            .collect();
+        let expected = [("allowed-1", "a.com", 443), ("allowed-2", "*.b.com", 8443), ("allowed-3", "[::1]", 443)];
+        let expected = expected.map(|(id, host, port)| (id.to_owned(), host.to_owned(), vec![port], Tls::Intercept));
+        assert_eq!(rules, expected);
+    }
+
+    #[test]
+    fn every_item_that_is_no_host_is_reported() {
+        let errors = Policy::from_allowed_domains("*,*.com,a.com:0,ok.com,u@a.com").unwrap_err().to_string();
+        assert_eq!(errors.lines().count(), 4, "{errors}");
+        assert!(errors.starts_with("allowed domains: a bare *"), "{errors}");
+    }
+
+    #[test]
+    fn options_hold_for_every_host() {
+        let for_all =
+            ForAll { private_cidrs: vec!["127.0.0.0/8".parse().unwrap()], upstream_ca: vec!["/ca.pem".into()] };
+        let policy = Policy::from_allowed("a.test,b.test", &for_all).unwrap();
+        for rule in policy.rules() {
+            assert_eq!((&rule.private_cidrs, &rule.upstream.ca), (&for_all.private_cidrs, &for_all.upstream_ca));
+        }
+        assert_ne!(policy.digest(), Policy::from_allowed_domains("a.test,b.test").unwrap().digest());
+    }
+}

@@ -118,3 +118,51 @@ fn deny_out_of_reach(rules: &[Arc<Rule>], index: &Index, warnings: &mut Problems
         warn(wildcard, "deny", message, warnings);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Policy;
+
+    fn warnings(destinations: &str) -> String {
+        let text = format!("version: 1\ndestinations:\n{destinations}");
+        let policy = Policy::parse(text.as_bytes()).unwrap_or_else(|errors| panic!("{errors}"));
+        policy.warnings().iter().map(|warning| format!("{warning}\n")).collect()
+    }
+
+    #[test]
+    fn a_policy_that_says_what_it_means_has_none() {
+        let text = "- {id: a, host: a.test, allow: [{methods: [GET], paths: [/x/**]}]}\n\
+                    - {id: w, host: '*.w.test', deny: [{paths: [/admin, /admin/**]}, {paths: [/b/**]}, {paths: [/b]}]}\n\
+                    - {id: v, host: x.w.test, ports: [8443]}\n\
+                    - {id: l, host: 127.0.0.1, private_cidrs: [127.0.0.0/8]}\n";
+        assert_eq!(warnings(text), "");
+    }
+
+    #[test]
+    fn what_may_surprise_is_named() {
+        for (destinations, expected) in [
+            ("  []", "every host is denied"),
+            ("- {id: a, host: a.test, tls: passthrough}", "line 3: a.tls: passthrough leaves the origin's certificate"),
+            ("- {id: a, host: a.test, tls: passthrough, ech: allow}", "line 3: a.ech: "),
+            ("- {id: a, host: a.test, scheme: http}", "line 3: a.scheme: http is neither"),
+            ("- {id: a, host: 10.0.0.1}", "line 3: a.host: 10.0.0.1 is not globally reachable"),
+            ("- {id: a, host: 169.254.169.254, private_cidrs: [169.254.0.0/16]}", "169.254.169.254 is never dialled"),
+            ("- {id: a, host: a.test, private_cidrs: ['::/0']}", "line 3: a.private_cidrs: ::/0 admits every"),
+            ("- {id: a, host: a.test, deny: [{methods: [delete]}]}", "line 3: a.methods: delete is not DELETE"),
+            ("- {id: a, host: a.test, deny: [{paths: [/admin/**]}]}", "/admin/** does not deny /admin itself"),
+        ] {
+            let warnings = warnings(destinations);
+            assert!(warnings.contains(expected), "{destinations}: {warnings:?}");
+        }
+    }
+
+    #[test]
+    fn a_deny_list_that_another_destination_escapes_is_named_once() {
+        let text = "- {id: wide, host: '*.example.com', deny: [{methods: [DELETE]}]}\n\
+                    - {id: api, host: api.example.com}\n\
+                    - {id: eu, host: '*.eu.example.com'}\n";
+        let expected = "line 3: wide.deny: this list does not reach api.example.com (destination api) and 1 more, which \
+                        answers by itself; repeat there what has to be denied\n";
+        assert_eq!(warnings(text), expected);
+    }
+}
