@@ -30,7 +30,7 @@ use self::document::Document;
 use self::index::Index;
 use self::problem::Problems;
 pub use self::problem::{PolicyErrors, Problem};
-pub use self::rule::Rule;
+pub use self::rule::{ClientCert, Ech, Limits, Rule, Tls, UpstreamHttp, UpstreamOptions};
 pub use self::short::ForAll;
 pub use self::verdict::{ConnectVerdict, Outcome, Reason, Verdict};
 use crate::address;

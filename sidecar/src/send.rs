@@ -56,11 +56,11 @@ pub async fn send(
         if matches!(channel, Channel::Http1(_)) && fields::is_grpc(request.headers()) {
             return Err(Failure::new(Code::GrpcNeedsHttp2, "gRPC needs HTTP/2, and the origin offers HTTP/1.1 only"));
         }
-        let error = match on(&mut channel, request, destination, &authority).await {
+        let mut error = match on(&mut channel, request, destination, &authority).await {
             Ok(response) => return Ok((response, channel)),
             Err(error) => error,
         };
-        let (error, unsent) = (error.error, error.message);
+        let (unsent, error) = (error.take_message(), error.into_error());
         request = match (unsent, &replay) {
             (Some(unsent), _) if unseen < MAX_UNSEEN => unsent,
             (_, Some(replay)) if was_not_processed(&error) && unseen < MAX_UNSEEN => replay.request(&exchange),
