@@ -4,7 +4,7 @@ mod help;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -43,8 +43,8 @@ pub enum Action {
     Healthcheck {
         /// Its health port.
         address: SocketAddr,
-        /// How long to go on asking until it is well; none for one question.
-        wait: Option<Duration>,
+        /// How long to go on asking until it is well; zero for one question.
+        wait: Duration,
     },
 }
 
@@ -131,25 +131,13 @@ fn healthcheck(matches: &ArgMatches, variables: &[(OsString, OsString)]) -> Resu
             let mut layers = Layers::default();
             layers.add_variables(variables);
             layers.add_legacy_variables(variables);
-            reachable(settings::admin_listen(layers)?)?
+            let health_port = settings::admin_listen(layers)?.into_iter().find(|address| address.port() != 0);
+            health_port.ok_or_else(|| {
+                Problems(vec!["SANDGATE_ADMIN_LISTEN: names no health port to ask: give --address".to_owned()])
+            })?
         }
     };
-    Ok(Action::Healthcheck { address, wait: matches.get_one::<Duration>("wait").copied() })
-}
-
-/// Where something that listens on `listeners` is reached from this machine.
-fn reachable(listeners: Vec<SocketAddr>) -> Result<SocketAddr, Problems> {
-    let first = listeners.first().copied().filter(|address| address.port() != 0);
-    let mut address = first.ok_or_else(|| {
-        Problems(vec!["SANDGATE_ADMIN_LISTEN: names no health port to ask: give --address".to_owned()])
-    })?;
-    match address.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
-        // The socket takes both families, and IPv4 is there where IPv6 is switched off.
-        IpAddr::V6(ip) if ip == Ipv6Addr::UNSPECIFIED => address.set_ip(Ipv4Addr::LOCALHOST.into()),
-        _ => {}
-    }
-    Ok(address)
+    Ok(Action::Healthcheck { address, wait: matches.get_one::<Duration>("wait").copied().unwrap_or_default() })
 }
 
 fn one<T: Clone + Send + Sync + 'static>(matches: &ArgMatches, name: &str) -> T {
@@ -173,15 +161,18 @@ fn command() -> Command {
                 Arg::new("method").value_name("METHOD").required(true).help("The method, such as GET"),
                 Arg::new("url").value_name("URL").required(true).help("The URL, such as https://api.github.com/zen"),
             ]),
-            subcommand("validate", help::VALIDATE, help::VALIDATE_EXAMPLES)
-                .arg(file("policy").help("The policy file")),
+            subcommand("validate", help::VALIDATE, help::VALIDATE_EXAMPLES).arg(file("policy").help("The policy file")),
             subcommand("healthcheck", help::HEALTHCHECK, help::HEALTHCHECK_EXAMPLES).args([
-                Arg::new("wait").long("wait").value_name("TIME").value_parser(settings::duration).help(
-                    "Go on asking for this long until it is well, such as 10s; without it, ask once",
-                ),
-                Arg::new("address").long("address").value_name("ADDR:PORT").value_parser(settings::listener).help(
-                    "The health port [default: SANDGATE_ADMIN_LISTEN on loopback, or 127.0.0.1:8081]",
-                ),
+                Arg::new("wait")
+                    .long("wait")
+                    .value_name("TIME")
+                    .value_parser(settings::duration)
+                    .help("Go on asking for this long until it is well, such as 10s; without it, ask once"),
+                Arg::new("address")
+                    .long("address")
+                    .value_name("ADDR:PORT")
+                    .value_parser(settings::listener)
+                    .help("The health port [default: SANDGATE_ADMIN_LISTEN on loopback, or 127.0.0.1:8081]"),
             ]),
         ])
 }
@@ -195,13 +186,16 @@ fn file(name: &'static str) -> Arg {
 }
 
 fn with_settings(command: Command) -> Command {
-    command.args([
-        Arg::new("config").long("config").value_name("FILE").value_parser(value_parser!(PathBuf)).help(
-            "A YAML file with settings, keyed by their flags without the dashes in front [SANDGATE_CONFIG]",
-        ),
-        Arg::new("no-env").long("no-env").action(ArgAction::SetTrue).help("Ignore all variables that are settings"),
-    ])
-    .args(TABLE.iter().map(setting_flag))
+    command
+        .args([
+            Arg::new("config")
+                .long("config")
+                .value_name("FILE")
+                .value_parser(value_parser!(PathBuf))
+                .help("A YAML file with settings, keyed by their flags without the dashes in front [SANDGATE_CONFIG]"),
+            Arg::new("no-env").long("no-env").action(ArgAction::SetTrue).help("Ignore all variables that are settings"),
+        ])
+        .args(TABLE.iter().map(setting_flag))
 }
 
 fn setting_flag(setting: &Setting) -> Arg {

@@ -2,9 +2,17 @@
 //!
 //! ARCHITECTURE.md has the flow and the map of these modules.
 
+pub mod admin;
+pub mod audit;
+pub mod cli;
 pub mod destination;
+pub mod healthcheck;
 pub mod logging;
+pub mod metrics;
 pub mod process;
 pub mod refusal;
+pub mod run;
+pub mod serve;
 pub mod settings;
+pub mod summary;
 pub mod trust;

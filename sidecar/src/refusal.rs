@@ -1,143 +1,31 @@
-//! Every way in which the sidecar says no: one table of code, status and Proxy-Status error type, and the response
-//! that a client sees. Nothing else builds a refusal.
+//! Every way in which the sidecar says no: the codes, and the one response that a refused client sees. Nothing else
+//! builds a refusal, and nothing from a request but its host gets into one.
 
-use std::fmt;
+mod code;
+
 use std::sync::Arc;
 
-use http::StatusCode;
+use bytes::Bytes;
+use http::header::{self, HeaderName, HeaderValue};
+use http::{Response, StatusCode};
+use http_body_util::Full;
+use hyper::ext::ReasonPhrase;
+use serde::Serialize;
 
-macro_rules! codes {
-    ($($(#[$doc:meta])* $variant:ident = $code:literal, $status:literal, $proxy_status:literal;)*) => {
-        /// A stable reason for a refusal. Its text form is part of the interface: clients and log queries match on it.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        pub enum Code { $($(#[$doc])* $variant,)* }
+pub use code::Code;
 
-        impl Code {
-            /// Every code, in the order of the table.
-            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
+use crate::destination::Destination;
 
-            /// The code as clients and logs see it, in snake case.
-            #[must_use]
-            pub fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $code,)* }
-            }
-
-            /// The HTTP status of a refusal with this code. Where a tunnel is closed and no response can be sent, the
-            /// status that would have fitted.
-            #[must_use]
-            pub fn status(self) -> StatusCode {
-                let status = match self { $(Self::$variant => $status,)* };
-                StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
-            }
-
-            /// The error type of RFC 9209 2.3 that goes into `Proxy-Status`.
-            #[must_use]
-            pub fn proxy_status(self) -> &'static str {
-                match self { $(Self::$variant => $proxy_status,)* }
-            }
-        }
-    };
-}
-
-codes! {
-    /// The authority is not a valid host and port.
-    BadAuthority = "bad_authority", 400, "http_request_error";
-    /// The request breaks HTTP in a way that the sidecar does not pass on.
-    BadRequest = "bad_request", 400, "http_request_error";
-    /// The path has dot segments, backslashes, controls or bad percent-encoding where the policy judges paths.
-    BadPath = "bad_path", 400, "http_request_error";
-    /// No destination of the policy has this host.
-    HostNotAllowed = "host_not_allowed", 403, "http_request_denied";
-    /// A destination has the host, but none on this port or with this scheme.
-    PortNotAllowed = "port_not_allowed", 403, "http_request_denied";
-    /// A `deny` entry of the destination matches the method and path.
-    RequestDenied = "request_denied", 403, "http_request_denied";
-    /// The destination has an `allow` list, and no entry matches the method and path.
-    RequestNotAllowed = "request_not_allowed", 403, "http_request_denied";
-    /// The name resolves to no address that is globally reachable unicast or in the rule's `private_cidrs`.
-    AddressNotAllowed = "address_not_allowed", 403, "destination_ip_prohibited";
-    /// The address is one of a cloud's metadata services, which are refused whatever the policy lists.
-    MetadataAddress = "metadata_address", 403, "destination_ip_prohibited";
-    /// The address is the pod's own.
-    OwnAddress = "own_address", 403, "destination_ip_prohibited";
-    /// The address and port are the sidecar's own listeners.
-    ProxyLoop = "proxy_loop", 403, "proxy_loop_detected";
-    /// CONNECT inside a tunnel.
-    ConnectInTunnel = "connect_in_tunnel", 405, "http_request_denied";
-    /// The body is larger than the rule's limit.
-    BodyTooLarge = "body_too_large", 413, "http_request_denied";
-    /// `Host`, `:authority`, the request target or SNI names another destination than the tunnel.
-    Misdirected = "misdirected_request", 421, "http_request_error";
-    /// The rule's request rate is used up.
-    RateLimited = "rate_limited", 429, "http_request_denied";
-    /// The rule's limit of concurrent requests is reached.
-    TooManyRequests = "too_many_requests", 429, "connection_limit_reached";
-    /// The name does not exist, or has no address.
-    NameNotFound = "name_not_found", 502, "dns_error";
-    /// The name servers answered with a failure.
-    DnsFailed = "dns_failed", 502, "dns_error";
-    /// The origin refused the connection.
-    ConnectionRefused = "connection_refused", 502, "connection_refused";
-    /// The connection to the origin could not be made.
-    ConnectionFailed = "connection_failed", 502, "destination_unavailable";
-    /// The origin closed the connection before its response was complete.
-    UpstreamClosed = "upstream_closed", 502, "connection_terminated";
-    /// The origin's response is not valid HTTP.
-    UpstreamProtocol = "upstream_protocol_error", 502, "http_protocol_error";
-    /// The TLS handshake with the origin failed for a reason other than its certificate.
-    TlsHandshake = "tls_handshake_failed", 502, "tls_protocol_error";
-    /// The origin's certificate has expired.
-    CertificateExpired = "certificate_expired", 502, "tls_certificate_error";
-    /// The origin's certificate is not valid yet.
-    CertificateNotYetValid = "certificate_not_yet_valid", 502, "tls_certificate_error";
-    /// The origin's certificate is for other names.
-    CertificateNameMismatch = "certificate_name_mismatch", 502, "tls_certificate_error";
-    /// The origin's certificate was not issued by a trusted root; a self-signed one is among these.
-    CertificateUnknownIssuer = "certificate_unknown_issuer", 502, "tls_certificate_error";
-    /// The origin's certificate is outside the name constraints of a CA in its chain.
-    CertificateNameConstraints = "certificate_name_constraints", 502, "tls_certificate_error";
-    /// The origin's certificate is refused for another reason, named in the message.
-    CertificateInvalid = "certificate_invalid", 502, "tls_certificate_error";
-    /// The origin switched protocols unasked, or with a wrong `Sec-WebSocket-Accept`.
-    BadUpgrade = "bad_upgrade", 502, "http_upgrade_failed";
-    /// A gRPC request, and the origin speaks no HTTP/2.
-    GrpcNeedsHttp2 = "grpc_needs_http2", 502, "http_protocol_error";
-    /// The sidecar has no file descriptor or other resource left for this request.
-    Overloaded = "overloaded", 503, "proxy_internal_error";
-    /// No CA can sign a certificate for this host.
-    NoCertificate = "no_certificate", 503, "proxy_internal_error";
-    /// The name servers did not answer in time.
-    DnsTimeout = "dns_timeout", 504, "dns_timeout";
-    /// The connection to the origin was not made in time.
-    ConnectTimeout = "connect_timeout", 504, "connection_timeout";
-    /// The TLS handshake with the origin did not end in time.
-    TlsTimeout = "tls_timeout", 504, "connection_timeout";
-    /// The origin did not send its response head in time, or stalled in its body.
-    ResponseTimeout = "response_timeout", 504, "http_response_timeout";
-    /// A passthrough ClientHello names no host, or another host than CONNECT did.
-    SniMismatch = "sni_mismatch", 421, "tls_protocol_error";
-    /// A passthrough ClientHello hides its inner name, and the rule does not allow that.
-    EchNotAllowed = "ech_not_allowed", 403, "tls_protocol_error";
-    /// The first bytes of a tunnel are neither TLS nor HTTP that the policy allows there.
-    UnknownProtocol = "unknown_protocol", 400, "http_request_error";
-    /// The client's TLS handshake failed; often it does not trust the sidecar's CA.
-    ClientTls = "client_tls_failed", 400, "tls_protocol_error";
-    /// The client did not send what it had to in time.
-    ClientTimeout = "client_timeout", 408, "http_request_error";
-    /// A stream that was open when the policy changed is no longer allowed.
-    PolicyChanged = "policy_changed", 403, "http_request_denied";
-    /// The stream carried nothing for the rule's idle time.
-    IdleTimeout = "idle_timeout", 504, "connection_read_timeout";
-}
-
-impl fmt::Display for Code {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
+/// The longest reason phrase, in bytes: several clients print it, and cut off what is longer.
+const MAX_REASON_BYTES: usize = 120;
+/// The name of this proxy in `Proxy-Status` (RFC 9209 2).
+const PROXY_NAME: &str = "sandgate";
+/// What `Retry-After` says, in seconds, where a 429 or 503 knows nothing better.
+const DEFAULT_RETRY_AFTER: u64 = 1;
+const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 
 /// A refusal: the code, what it is about, and one sentence that a person or an agent can act on.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
     /// The stable code.
     pub code: Code,
@@ -149,4 +37,275 @@ pub struct Refusal {
     pub message: String,
     /// Seconds after which a retry makes sense (`Retry-After`), for 429 and 503.
     pub retry_after: Option<u64>,
+}
+
+impl Refusal {
+    /// A refusal of a request for `destination`, with the code's own sentence.
+    #[must_use]
+    pub fn new(code: Code, destination: &Destination) -> Self {
+        Self::for_host(code, format!("{}:{}", destination.host, destination.port))
+    }
+
+    /// A refusal of a request whose destination could not be read. What the client sent in its place is not repeated:
+    /// it may hold a password (`user:password@host`).
+    #[must_use]
+    pub fn unreadable(code: Code) -> Self {
+        Self::for_host(code, String::new())
+    }
+
+    fn for_host(code: Code, host: String) -> Self {
+        let message = format!("{}; {}", fill(code.summary(), &host), code.advice());
+        Self { code, host, rule: None, message, retry_after: None }
+    }
+
+    /// Names the policy's destination that decided, by its `id`.
+    #[must_use]
+    pub fn with_rule(mut self, rule: impl Into<Arc<str>>) -> Self {
+        self.rule = Some(rule.into());
+        self
+    }
+
+    /// Says more exactly than the code's own sentence what is wrong: a clause that follows the summary in place of the
+    /// code's advice, such as `the limit is 10485760 bytes`.
+    #[must_use]
+    pub fn with_detail(mut self, detail: &str) -> Self {
+        self.message = format!("{}; {detail}", fill(self.code.summary(), &self.host));
+        self
+    }
+
+    /// Sets `Retry-After`, in seconds. Only 429 and 503 send it.
+    #[must_use]
+    pub fn with_retry_after(mut self, seconds: u64) -> Self {
+        self.retry_after = Some(seconds);
+        self
+    }
+
+    /// The response that the client sees: to a CONNECT, to a plain request and inside a tunnel alike. The reason
+    /// phrase goes out over HTTP/1 only; HTTP/2 has none.
+    #[must_use]
+    pub fn response(&self) -> Response<Full<Bytes>> {
+        let body = self.body();
+        let mut response = Response::new(Full::new(body.clone()));
+        *response.status_mut() = self.code.status();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(header::CONTENT_LENGTH, body.len().into());
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Ok(value) = HeaderValue::try_from(self.proxy_status()) {
+            headers.insert(PROXY_STATUS, value);
+        }
+        if let Some(seconds) = self.retry_after_seconds() {
+            headers.insert(header::RETRY_AFTER, seconds.into());
+        }
+        if self.code.status() == StatusCode::METHOD_NOT_ALLOWED {
+            // RFC 9110 15.5.6: a 405 names the methods that work. Any but CONNECT does.
+            let methods = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
+            headers.insert(header::ALLOW, methods);
+        }
+        if let Ok(reason) = ReasonPhrase::try_from(self.reason_phrase().into_bytes()) {
+            response.extensions_mut().insert(reason);
+        }
+        response
+    }
+
+    /// The value of `Proxy-Status` (RFC 9209 2), here and in the trailers of a response that broke off.
+    #[must_use]
+    pub fn proxy_status(&self) -> String {
+        format!("{PROXY_NAME}; error={}; details=\"{}\"", self.code.proxy_status(), self.code)
+    }
+
+    /// What HTTP/1 sends after the status: `Forbidden: HOST is not in the policy (host_not_allowed)`. Printable ASCII,
+    /// at most 120 bytes; of a long host the end is kept, which says whose it is.
+    #[must_use]
+    pub fn reason_phrase(&self) -> String {
+        let status = self.code.status();
+        let status = status.canonical_reason().unwrap_or("Refused");
+        let phrase = |host: &str| format!("{status}: {} ({})", fill(self.code.summary(), host), self.code);
+        let host = printable(&self.host);
+        let excess = phrase(&host).len().saturating_sub(MAX_REASON_BYTES);
+        if excess == 0 {
+            return phrase(&host);
+        }
+        let cut = (excess + "...".len()).min(host.len());
+        phrase(&format!("...{}", &host[cut..]))
+    }
+
+    fn body(&self) -> Bytes {
+        #[derive(Serialize)]
+        struct Body<'a> {
+            error: &'static str,
+            host: Option<&'a str>,
+            rule: Option<&'a str>,
+            message: &'a str,
+        }
+        let host = (!self.host.is_empty()).then_some(self.host.as_str());
+        let body = Body { error: self.code.as_str(), host, rule: self.rule.as_deref(), message: &self.message };
+        let mut json = serde_json::to_vec(&body).expect("strings always serialise");
+        json.push(b'\n');
+        json.into()
+    }
+
+    fn retry_after_seconds(&self) -> Option<u64> {
+        let status = self.code.status();
+        let retriable = status == StatusCode::TOO_MANY_REQUESTS || status == StatusCode::SERVICE_UNAVAILABLE;
+        retriable.then(|| self.retry_after.unwrap_or(DEFAULT_RETRY_AFTER))
+    }
+}
+
+/// Puts the host, and the host with its port, into a sentence of the table.
+fn fill(sentence: &str, authority: &str) -> String {
+    if authority.is_empty() {
+        return sentence.replace("{host}", "the destination").replace("{authority}", "the destination");
+    }
+    let host = match authority.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') => host,
+        _ => authority,
+    };
+    sentence.replace("{host}", host).replace("{authority}", authority)
+}
+
+/// The text with every byte that a reason phrase should not have replaced.
+fn printable(text: &str) -> String {
+    text.chars().map(|char| if char.is_ascii_graphic() { char } else { '?' }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+    use std::fmt::Write;
+    use std::net::Ipv6Addr;
+
+    use http_body_util::BodyExt;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::destination::{Host, Scheme};
+
+    /// The statuses that a refusal may have, as docs/refusals.md promises.
+    const STATUSES: [u16; 10] = [400, 403, 405, 408, 413, 421, 429, 502, 503, 504];
+
+    fn destination(host: &str, port: u16) -> Destination {
+        Destination { scheme: Scheme::Https, host: Host::parse(host).unwrap(), port }
+    }
+
+    async fn body(refusal: &Refusal) -> Value {
+        let bytes = refusal.response().into_body().collect().await.unwrap().to_bytes();
+        serde_json::from_slice(&bytes).unwrap()
+    }
+
+    fn header(refusal: &Refusal, name: &str) -> Option<String> {
+        refusal.response().headers().get(name).map(|value| value.to_str().unwrap().to_owned())
+    }
+
+    #[tokio::test]
+    async fn a_refused_host_is_told_what_where_and_what_to_do() {
+        let refusal = Refusal::new(Code::HostNotAllowed, &destination("Example.com", 443));
+        let response = refusal.response();
+        assert_eq!(response.status(), 403);
+        assert_eq!(
+            response.extensions().get::<ReasonPhrase>().unwrap().as_bytes(),
+            b"Forbidden: example.com is not in the policy (host_not_allowed)"
+        );
+        let proxy_status = "sandgate; error=http_request_denied; details=\"host_not_allowed\"";
+        assert_eq!(header(&refusal, "proxy-status").as_deref(), Some(proxy_status));
+        assert_eq!(header(&refusal, "content-type").as_deref(), Some("application/json"));
+        let message =
+            "example.com is not in the policy; use an allowed host, or ask whoever runs this sandbox to add this one";
+        let expected =
+            json!({"error": "host_not_allowed", "host": "example.com:443", "rule": null, "message": message});
+        assert_eq!(body(&refusal).await, expected);
+    }
+
+    #[tokio::test]
+    async fn the_rule_and_the_detail_are_named() {
+        let refusal = Refusal::new(Code::BodyTooLarge, &destination("a.test", 8443));
+        let refusal = refusal.with_rule("uploads").with_detail("the limit is 10 bytes");
+        let body = body(&refusal).await;
+        assert_eq!(body["rule"], "uploads");
+        assert_eq!(body["message"], "the body is too large for a.test; the limit is 10 bytes");
+    }
+
+    #[tokio::test]
+    async fn an_unreadable_destination_is_not_repeated() {
+        let refusal = Refusal::unreadable(Code::BadAuthority);
+        assert_eq!(body(&refusal).await["host"], Value::Null);
+        assert_eq!(refusal.reason_phrase(), "Bad Request: the request names no valid host and port (bad_authority)");
+    }
+
+    #[test]
+    fn only_429_and_503_say_when_to_try_again() {
+        let to = destination("a.test", 443);
+        for code in Code::ALL {
+            let expected = matches!(code.status().as_u16(), 429 | 503).then_some("7");
+            let refusal = Refusal::new(*code, &to).with_retry_after(7);
+            assert_eq!(header(&refusal, "retry-after").as_deref(), expected, "{code}");
+        }
+        assert_eq!(header(&Refusal::new(Code::Overloaded, &to), "retry-after").as_deref(), Some("1"));
+    }
+
+    #[test]
+    fn a_405_names_the_methods_that_work() {
+        let refusal = Refusal::new(Code::ConnectInTunnel, &destination("a.test", 443));
+        assert!(header(&refusal, "allow").is_some_and(|methods| !methods.contains("CONNECT")));
+    }
+
+    #[test]
+    fn addresses_keep_their_brackets() {
+        let to = Destination { scheme: Scheme::Https, host: Host::from(Ipv6Addr::LOCALHOST), port: 443 };
+        let refusal = Refusal::new(Code::OwnAddress, &to);
+        assert_eq!(refusal.reason_phrase(), "Forbidden: [::1] is an address of this pod (own_address)");
+    }
+
+    #[test]
+    fn codes_are_unique_and_in_the_order_of_the_table() {
+        let unique: HashSet<_> = Code::ALL.iter().map(|code| code.as_str()).collect();
+        assert_eq!(unique.len(), Code::ALL.len());
+        for (index, code) in Code::ALL.iter().enumerate() {
+            assert_eq!(*code as usize, index);
+            assert!(STATUSES.contains(&code.status().as_u16()), "{code}");
+        }
+    }
+
+    #[tokio::test]
+    async fn every_code_makes_a_sound_response_whatever_the_host() {
+        let longest = format!("{0}.{0}.{0}.{1}.example", "a".repeat(63), "d".repeat(53));
+        for code in Code::ALL {
+            for refusal in [Refusal::new(*code, &destination(&longest, 65535)), Refusal::unreadable(*code)] {
+                let phrase = refusal.reason_phrase();
+                assert!(phrase.len() <= 120, "{} bytes: {phrase}", phrase.len());
+                assert!(phrase.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic()), "{phrase}");
+                assert!(phrase.ends_with(&format!("({code})")), "{phrase}");
+                let names_host = !refusal.host.is_empty() && code.summary().contains('{');
+                assert!(!names_host || phrase.contains("ddd.example"), "{phrase}");
+                assert!(refusal.response().extensions().get::<ReasonPhrase>().is_some());
+                let body = body(&refusal).await;
+                assert_eq!(body["error"], code.as_str());
+                assert!(body["message"].as_str().is_some_and(|text| text.is_ascii() && !text.contains('{')), "{body}");
+            }
+        }
+    }
+
+    /// What docs/refusals.md says below its heading and text.
+    fn table() -> String {
+        let mut table =
+            String::from("| code | status | Proxy-Status error | what it means; what to do |\n|---|---|---|---|\n");
+        for code in Code::ALL {
+            let (status, kind) = (code.status().as_u16(), code.proxy_status());
+            let summary = code.summary().replace("{host}", "HOST").replace("{authority}", "HOST:PORT");
+            writeln!(table, "| `{code}` | {status} | `{kind}` | {summary}; {} |", code.advice()).unwrap();
+        }
+        table
+    }
+
+    #[test]
+    fn the_documentation_lists_this_table() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/refusals.md");
+        let page = std::fs::read_to_string(path).unwrap();
+        let start = page.find("| code |").expect("the page has the table");
+        if std::env::var_os("UPDATE_DOCS").is_some() {
+            std::fs::write(path, format!("{}{}", &page[..start], table())).unwrap();
+            return;
+        }
+        assert_eq!(&page[start..], table(), "run `UPDATE_DOCS=1 cargo test -p sandgate-sidecar documentation`");
+    }
 }

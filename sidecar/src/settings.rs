@@ -2,6 +2,7 @@
 //! name. Nothing else reads the environment or a default.
 
 mod document;
+mod file;
 mod layers;
 mod legacy;
 mod nearest;
@@ -225,6 +226,15 @@ impl Settings {
             layers.refuse_setting("ca-name-constraints", reason);
         }
     }
+}
+
+/// Where the health port is, as far as `layers` say: for a program that asks it and needs nothing else.
+///
+/// # Errors
+/// What is wrong with that setting.
+pub fn admin_listen(mut layers: Layers) -> Result<Vec<SocketAddr>, Problems> {
+    let listeners = layers.many("admin_listen", value::listener);
+    listeners.ok_or_else(|| layers.finish().0)
 }
 
 /// The row of a setting that the code names.

@@ -39,12 +39,9 @@ pub struct Options {
 /// The flags of `run` besides settings.
 pub fn flags() -> [Arg; 4] {
     [
-        Arg::new("allow")
-            .long("allow")
-            .value_name("HOST[:PORT]")
-            .action(ArgAction::Append)
-            .help_heading(HEADING)
-            .help("A host to allow, exact or *.suffix, over HTTPS on port 443 unless named; http://HOST for plain HTTP"),
+        Arg::new("allow").long("allow").value_name("HOST[:PORT]").action(ArgAction::Append).help_heading(HEADING).help(
+            "A host to allow, exact or *.suffix, over HTTPS on port 443 unless named; http://HOST for plain HTTP",
+        ),
         Arg::new("private-cidr")
             .long("private-cidr")
             .value_name("CIDR")
@@ -106,20 +103,25 @@ fn allowed(matches: &ArgMatches, layers: &mut Layers) -> Option<String> {
         match value.parse::<IpNet>() {
             Ok(range) if range == range.trunc() => ranges.push(range),
             Ok(range) => {
-                layers.refuse(&"--private-cidr", &format!("\"{value}\" has bits beyond its prefix: write {}", range.trunc()));
+                layers.refuse(
+                    &"--private-cidr",
+                    &format!("\"{value}\" has bits beyond its prefix: write {}", range.trunc()),
+                );
             }
             Err(_) => layers.refuse(&"--private-cidr", &format!("\"{value}\" is not a network such as 127.0.0.0/8")),
         }
     }
     if !matches.contains_id("allow") {
         if matches.contains_id("private-cidr") {
-            layers.refuse(&"--private-cidr", "belongs to --allow; in a policy file, set private_cidrs of a destination");
+            layers
+                .refuse(&"--private-cidr", "belongs to --allow; in a policy file, set private_cidrs of a destination");
         }
         return None;
     }
     for rival in ["policy", "allowed-domains"] {
         if let Some(origin) = layers.origin(rival).cloned() {
-            layers.refuse(&"--allow", &format!("cannot be used beside {origin}: keep one (--no-env ignores variables)"));
+            layers
+                .refuse(&"--allow", &format!("cannot be used beside {origin}: keep one (--no-env ignores variables)"));
         }
     }
     Some(policy_text(&destinations, &ranges))
@@ -217,7 +219,9 @@ destinations:
 
     #[test]
     fn what_is_no_host_is_refused() {
-        for text in ["", "*", "*.", "a.test/path", "ftp://a.test", "a.test:0", "user@a.test", "*.127.0.0.1", "a\"b", "*.*.a"] {
+        for text in
+            ["", "*", "*.", "a.test/path", "ftp://a.test", "a.test:0", "user@a.test", "*.127.0.0.1", "a\"b", "*.*.a"]
+        {
             assert!(Allowed::parse(text).is_err(), "{text}");
         }
     }

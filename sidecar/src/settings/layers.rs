@@ -142,6 +142,12 @@ impl Layers {
         self.given.get(name)?.first().map(|raw| &raw.origin)
     }
 
+    /// The raw text of `name` where it was given, the first where it was given more than once.
+    #[must_use]
+    pub fn text(&self, name: &str) -> Option<&str> {
+        self.given.get(name)?.first().map(|raw| raw.text.as_str())
+    }
+
     /// Adds a problem with the value of `name`, wherever that value came from.
     pub fn refuse_setting(&mut self, name: &'static str, reason: &str) {
         let origin = self.origin(name).cloned().unwrap_or(Origin::Default(name));

@@ -1,0 +1,330 @@
+//! What an audit line says, and what it leaves out: version 1 of its fields.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use http::{Method, StatusCode};
+use serde::{Serialize, Serializer};
+use time::OffsetDateTime;
+
+use super::Identity;
+use crate::destination::{Destination, Host, Scheme};
+use crate::refusal::Code;
+
+/// The version of the line's fields. A change that breaks a reader raises it; new fields do not.
+const VERSION: u8 = 1;
+/// The most of a path that is written, in bytes.
+const MAX_PATH_BYTES: usize = 256;
+/// A longer segment is likely a token or an identifier, and written as `*`.
+const MAX_SEGMENT_CHARS: usize = 24;
+/// The most of a method that is written, in bytes: clients may invent methods of any length.
+const MAX_METHOD_BYTES: usize = 24;
+
+/// What a line is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// A CONNECT or a request was judged.
+    Decision,
+    /// A request ended: its response is complete or broke off.
+    Request,
+    /// An opaque tunnel or an upgraded stream ended.
+    TunnelEnd,
+}
+
+/// How the policy judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// The policy allows it.
+    Allowed,
+    /// It was refused; the code says why.
+    Denied,
+    /// The policy would refuse it, but is in `mode: audit`; the code says why.
+    Audited,
+}
+
+impl Verdict {
+    /// As lines and metrics write it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Allowed => "allowed",
+            Self::Denied => "denied",
+            Self::Audited => "audited",
+        }
+    }
+}
+
+/// One line of the audit log, but for the time and the identity. What is `None` is left out.
+#[derive(Clone, Debug, Serialize)]
+pub struct Record {
+    /// What the line is about.
+    pub kind: Kind,
+    /// The number of the client's connection since the sidecar started.
+    pub connection: u64,
+    /// The number of the request since the sidecar started.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request: Option<u64>,
+    /// The method; at most 24 bytes of it are written.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "method")]
+    pub method: Option<Method>,
+    /// The scheme of the destination.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "scheme")]
+    pub scheme: Option<Scheme>,
+    /// The canonical host.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "display")]
+    pub host: Option<Host>,
+    /// The port of the destination.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+    /// The path as it may be logged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<LoggedPath>,
+    /// The `id` of the policy's destination that decided.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "display")]
+    pub rule: Option<Arc<str>>,
+    /// How the policy judged.
+    pub verdict: Verdict,
+    /// Why it was refused or, in audit mode, would have been; or what ended it.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "display")]
+    pub code: Option<Code>,
+    /// The status that the client got.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "status")]
+    pub status: Option<StatusCode>,
+    /// The address that was dialled.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "display")]
+    pub address: Option<SocketAddr>,
+    /// Bytes of bodies or of an opaque tunnel, from the client to the origin.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bytes_up: Option<u64>,
+    /// Bytes of bodies or of an opaque tunnel, from the origin to the client.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bytes_down: Option<u64>,
+    /// From the request's head to its end; written in milliseconds as `total_ms`.
+    #[serde(rename = "total_ms", skip_serializing_if = "Option::is_none", serialize_with = "milliseconds")]
+    pub total: Option<Duration>,
+    /// What resolving, dialling and the origin's handshake took, if this request had to wait for them.
+    #[serde(rename = "connect_ms", skip_serializing_if = "Option::is_none", serialize_with = "milliseconds")]
+    pub connect: Option<Duration>,
+    /// From the request's head to the first byte of the origin's response.
+    #[serde(rename = "first_byte_ms", skip_serializing_if = "Option::is_none", serialize_with = "milliseconds")]
+    pub first_byte: Option<Duration>,
+}
+
+impl Record {
+    /// A record of which nothing more is known yet.
+    #[must_use]
+    pub fn new(kind: Kind, connection: u64, verdict: Verdict) -> Self {
+        Self {
+            kind,
+            connection,
+            request: None,
+            method: None,
+            scheme: None,
+            host: None,
+            port: None,
+            path: None,
+            rule: None,
+            verdict,
+            code: None,
+            status: None,
+            address: None,
+            bytes_up: None,
+            bytes_down: None,
+            total: None,
+            connect: None,
+            first_byte: None,
+        }
+    }
+
+    /// Fills in scheme, host and port.
+    #[must_use]
+    pub fn to(mut self, destination: &Destination) -> Self {
+        self.scheme = Some(destination.scheme);
+        self.host = Some(destination.host.clone());
+        self.port = Some(destination.port);
+        self
+    }
+}
+
+/// A path as it may be logged: no query and no fragment, at most 256 bytes, long segments as `*`. There is no other way
+/// to get a path into a line.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LoggedPath(String);
+
+impl LoggedPath {
+    /// Takes out of a request target's path what must not be logged.
+    #[must_use]
+    pub fn of(path: &str) -> Self {
+        let path = path.split(['?', '#']).next().unwrap_or_default();
+        let mut logged = String::with_capacity(path.len().min(MAX_PATH_BYTES));
+        for (index, segment) in path.split('/').enumerate() {
+            if index > 0 {
+                logged.push('/');
+            }
+            logged.push_str(if segment.chars().nth(MAX_SEGMENT_CHARS).is_some() { "*" } else { segment });
+            if logged.len() > MAX_PATH_BYTES {
+                logged.truncate(logged.floor_char_boundary(MAX_PATH_BYTES));
+                break;
+            }
+        }
+        Self(logged)
+    }
+}
+
+impl fmt::Display for LoggedPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Appends a line with everything that stands in it.
+pub(super) fn write_line(out: &mut Vec<u8>, identity: &Identity, time: SystemTime, lost: u64, record: &Record) {
+    #[derive(Serialize)]
+    struct Line<'a> {
+        v: u8,
+        #[serde(serialize_with = "rfc3339")]
+        time: SystemTime,
+        #[serde(skip_serializing_if = "str::is_empty")]
+        pod: &'a str,
+        #[serde(skip_serializing_if = "str::is_empty")]
+        namespace: &'a str,
+        #[serde(skip_serializing_if = "str::is_empty")]
+        uid: &'a str,
+        #[serde(flatten)]
+        record: &'a Record,
+        #[serde(skip_serializing_if = "is_zero")]
+        lost: u64,
+    }
+    let Identity { pod, namespace, uid } = identity;
+    let line = Line { v: VERSION, time, pod, namespace, uid, record, lost };
+    serde_json::to_writer(&mut *out, &line).expect("writing to memory, and all keys are strings");
+    out.push(b'\n');
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+/// RFC 3339 in UTC with microseconds.
+fn rfc3339<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
+    let time = OffsetDateTime::from(*time);
+    let (year, month, day) = time.to_calendar_date();
+    let (hour, minute, second, micro) = time.to_hms_micro();
+    let month = u8::from(month);
+    serializer.collect_str(&format_args!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{micro:06}Z"))
+}
+
+fn method<S: Serializer>(method: &Option<Method>, serializer: S) -> Result<S::Ok, S::Error> {
+    let method = method.as_ref().map(|method| &method.as_str()[..method.as_str().len().min(MAX_METHOD_BYTES)]);
+    method.serialize(serializer)
+}
+
+fn scheme<S: Serializer>(scheme: &Option<Scheme>, serializer: S) -> Result<S::Ok, S::Error> {
+    scheme.map(Scheme::as_str).serialize(serializer)
+}
+
+fn status<S: Serializer>(status: &Option<StatusCode>, serializer: S) -> Result<S::Ok, S::Error> {
+    status.map(|status| status.as_u16()).serialize(serializer)
+}
+
+fn display<S: Serializer>(value: &Option<impl fmt::Display>, serializer: S) -> Result<S::Ok, S::Error> {
+    match value {
+        Some(value) => serializer.collect_str(value),
+        None => serializer.serialize_none(),
+    }
+}
+
+/// Milliseconds with the precision of a microsecond.
+#[expect(clippy::cast_precision_loss, reason = "exact below 2^53 microseconds, which are 285 years")]
+fn milliseconds<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+    duration.map(|duration| duration.as_micros() as f64 / 1000.0).serialize(serializer)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn line(record: &Record, lost: u64) -> Value {
+        let mut out = Vec::new();
+        let time = SystemTime::UNIX_EPOCH + Duration::from_micros(1_700_000_000_000_042);
+        write_line(&mut out, &Identity::default(), time, lost, record);
+        assert_eq!(out.pop(), Some(b'\n'));
+        serde_json::from_slice(&out).unwrap()
+    }
+
+    #[test]
+    fn a_full_line_has_these_fields() {
+        let to = Destination { scheme: Scheme::Https, host: Host::parse("a.test").unwrap(), port: 8443 };
+        let record = Record {
+            request: Some(3),
+            method: Some(Method::GET),
+            path: Some(LoggedPath::of("/a?secret")),
+            rule: Some("a".into()),
+            code: Some(Code::ResponseTimeout),
+            status: Some(StatusCode::GATEWAY_TIMEOUT),
+            address: Some(([192, 0, 2, 1], 8443).into()),
+            bytes_up: Some(1),
+            bytes_down: Some(2),
+            total: Some(Duration::from_nanos(1_234_567)),
+            connect: Some(Duration::from_micros(500)),
+            first_byte: Some(Duration::from_secs(1)),
+            ..Record::new(Kind::Request, 2, Verdict::Allowed).to(&to)
+        };
+        let expected = json!({
+            "v": 1, "time": "2023-11-14T22:13:20.000042Z", "kind": "request", "connection": 2, "request": 3,
+            "method": "GET", "scheme": "https", "host": "a.test", "port": 8443, "path": "/a", "rule": "a",
+            "verdict": "allowed", "code": "response_timeout", "status": 504, "address": "192.0.2.1:8443",
+            "bytes_up": 1, "bytes_down": 2, "total_ms": 1.234, "connect_ms": 0.5, "first_byte_ms": 1000.0, "lost": 9,
+        });
+        assert_eq!(line(&record, 9), expected);
+    }
+
+    #[test]
+    fn what_is_unknown_is_left_out() {
+        let expected = json!({
+            "v": 1, "time": "2023-11-14T22:13:20.000042Z", "kind": "tunnel_end", "connection": 2, "verdict": "denied",
+        });
+        assert_eq!(line(&Record::new(Kind::TunnelEnd, 2, Verdict::Denied), 0), expected);
+    }
+
+    #[test]
+    fn verdicts_have_one_spelling() {
+        for verdict in [Verdict::Allowed, Verdict::Denied, Verdict::Audited] {
+            assert_eq!(serde_json::to_value(verdict).unwrap(), verdict.as_str());
+        }
+    }
+
+    #[test]
+    fn paths_lose_their_query_and_what_may_be_a_secret() {
+        let long = "s".repeat(25);
+        for (path, logged) in [
+            ("/a/b?token=x", "/a/b"),
+            ("/a#b", "/a"),
+            ("*", "*"),
+            ("", ""),
+            (&format!("/v1/{long}/x?y"), "/v1/*/x"),
+            (&format!("/{}/", &long[1..]), &format!("/{}/", &long[1..])),
+            (&format!("/{}", "\u{e9}".repeat(24)), &format!("/{}", "\u{e9}".repeat(24))),
+        ] {
+            assert_eq!(LoggedPath::of(path).to_string(), logged, "{path}");
+        }
+    }
+
+    #[test]
+    fn long_paths_and_methods_are_cut() {
+        for path in ["/abc".repeat(200), "/\u{20ac}\u{20ac}".repeat(200)] {
+            let logged = LoggedPath::of(&path).to_string();
+            assert!(path.starts_with(&logged) && (253..=256).contains(&logged.len()), "{logged}");
+        }
+        let mut record = Record::new(Kind::Request, 1, Verdict::Allowed);
+        record.method = Some(Method::from_bytes(&[b'M'; 1000]).unwrap());
+        assert_eq!(line(&record, 0)["method"], "M".repeat(24));
+    }
+}

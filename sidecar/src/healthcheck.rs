@@ -1,0 +1,136 @@
+//! `healthcheck`: asks a sidecar's `/healthz`, for images without curl. It does not ask `/readyz`: a pod whose policy
+//! is broken starts, and everything is refused.
+
+use std::io::{self, ErrorKind};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+
+/// How long to wait before the next try.
+const RETRY: Duration = Duration::from_millis(100);
+/// How long one try may take; a sidecar that needs more is not healthy.
+const TRY_TIMEOUT: Duration = Duration::from_secs(2);
+/// The most of an answer that is read for its status line, in bytes.
+const MAX_STATUS_LINE: u64 = 1024;
+
+/// Asks `http://ADDRESS/healthz` until it answers 200 or `wait` is over; at least once, for up to two seconds. An
+/// unspecified address (`0.0.0.0`, as a listener has it) means the loopback one.
+///
+/// # Errors
+/// A sentence that names the URL and what the last try met.
+pub async fn healthcheck(address: SocketAddr, wait: Duration) -> Result<(), String> {
+    let address = SocketAddr::new(reachable(address.ip()), address.port());
+    let deadline = Instant::now() + wait;
+    let mut last = None;
+    loop {
+        // A try that the deadline cut short says less than the one before it.
+        let limit = if last.is_none() { TRY_TIMEOUT } else { TRY_TIMEOUT.min(deadline - Instant::now()) };
+        match timeout(limit, ask(address)).await {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(error)) => last = Some(error),
+            Err(_) => last = last.or_else(|| Some("no answer in time".into())),
+        }
+        if timeout_at(deadline, sleep(RETRY)).await.is_err() {
+            let last = last.unwrap_or_default();
+            return Err(format!("http://{address}/healthz: {last}; tried for {wait:?}"));
+        }
+    }
+}
+
+fn reachable(ip: IpAddr) -> IpAddr {
+    match ip {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    }
+}
+
+async fn ask(address: SocketAddr) -> Result<(), String> {
+    let line = status_line(address).await.map_err(|error| error.to_string())?;
+    match line.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)) {
+        Some("200") => Ok(()),
+        Some(status) => Err(format!("answered {status}")),
+        None => Err("the answer is not HTTP; is this the health port?".into()),
+    }
+}
+
+async fn status_line(address: SocketAddr) -> io::Result<String> {
+    let mut stream = TcpStream::connect(address).await?;
+    let request = format!("GET /healthz HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await?;
+    let mut line = String::new();
+    match BufReader::new(stream.take(MAX_STATUS_LINE)).read_line(&mut line).await {
+        Ok(0) => Err(io::Error::new(ErrorKind::UnexpectedEof, "closed without an answer")),
+        Ok(_) => Ok(line),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tokio::net::TcpListener;
+    use tokio::task::JoinSet;
+
+    use super::*;
+    use crate::admin::{self, Health};
+    use crate::metrics::Metrics;
+
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    /// Answers every connection with `answer`.
+    async fn answering(answer: &'static [u8]) -> (SocketAddr, JoinSet<()>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut serving = JoinSet::new();
+        serving.spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let _ = stream.read(&mut [0; 1024]).await;
+                let _ = stream.write_all(answer).await;
+            }
+        });
+        (address, serving)
+    }
+
+    #[tokio::test]
+    async fn a_sidecar_that_is_not_ready_is_healthy() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let mut serving = JoinSet::new();
+        serving.spawn(admin::serve(vec![listener], Arc::new(Health::new()), Arc::new(Metrics::new())));
+        assert_eq!(healthcheck(([0, 0, 0, 0], port).into(), Duration::ZERO).await, Ok(()));
+    }
+
+    #[tokio::test]
+    async fn it_waits_for_a_sidecar_that_starts_later() {
+        let (address, serving) = answering(b"").await;
+        drop(serving);
+        let check = tokio::spawn(healthcheck(address, PATIENCE));
+        let listener = loop {
+            match TcpListener::bind(address).await {
+                Ok(listener) => break listener,
+                Err(_) => tokio::task::yield_now().await,
+            }
+        };
+        let mut serving = JoinSet::new();
+        serving.spawn(admin::serve(vec![listener], Arc::new(Health::new()), Arc::new(Metrics::new())));
+        assert_eq!(check.await.unwrap(), Ok(()));
+    }
+
+    #[tokio::test]
+    async fn it_names_what_the_last_try_met() {
+        for (answer, expected) in [
+            (&b"HTTP/1.1 503 Service Unavailable\r\n\r\n"[..], "answered 503"),
+            (b"SSH-2.0-OpenSSH\r\n", "not HTTP"),
+            (b"", "closed without an answer"),
+        ] {
+            let (address, _serving) = answering(answer).await;
+            let error = healthcheck(address, Duration::ZERO).await.unwrap_err();
+            assert!(error.contains(expected) && error.contains(&address.to_string()), "{error}");
+        }
+    }
+}
