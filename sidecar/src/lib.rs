@@ -9,6 +9,7 @@ pub mod destination;
 pub mod healthcheck;
 pub mod logging;
 pub mod metrics;
+pub mod policy;
 pub mod process;
 pub mod refusal;
 pub mod run;

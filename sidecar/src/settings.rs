@@ -5,7 +5,6 @@ mod document;
 mod file;
 mod layers;
 mod legacy;
-mod nearest;
 mod table;
 mod value;
 

@@ -6,7 +6,8 @@ use std::ffi::OsString;
 use std::fmt;
 
 use super::table::VARIABLE_PREFIX;
-use super::{Setting, TABLE, legacy, nearest, row};
+use super::{Setting, TABLE, legacy, row};
+use crate::policy::yaml;
 
 /// The variable that names the settings file: the only one that is not a setting.
 pub const CONFIG_VARIABLE: &str = "SANDGATE_CONFIG";
@@ -109,8 +110,9 @@ impl Layers {
                 continue;
             }
             let Some(setting) = TABLE.iter().find(|setting| setting.variable() == name) else {
-                let nearest = nearest::among(name, TABLE.iter().map(Setting::variable));
-                self.warnings.push(format!("{name} is not a setting and is ignored{nearest}"));
+                let known: Vec<String> = TABLE.iter().map(Setting::variable).collect();
+                let known: Vec<&str> = known.iter().map(String::as_str).collect();
+                self.warnings.push(format!("{name} is not a setting and is ignored{}", did_you_mean(name, &known)));
                 continue;
             };
             match value.to_str() {
@@ -225,6 +227,11 @@ impl Layers {
         };
         result.map_err(|reason| self.refuse(&raw.origin, &reason)).ok()
     }
+}
+
+/// `; did you mean NAME?` for the known name that is near, or nothing where none is.
+pub(super) fn did_you_mean(name: &str, known: &[&str]) -> String {
+    yaml::nearest(name, known).map(|nearest| format!("; did you mean {nearest}?")).unwrap_or_default()
 }
 
 /// The row of a field of `Settings`.

@@ -1,0 +1,3 @@
+//! What may go where.
+
+pub mod yaml;
