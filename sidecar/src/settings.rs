@@ -240,3 +240,6 @@ pub fn admin_listen(mut layers: Layers) -> Result<Vec<SocketAddr>, Problems> {
 fn row(name: &str) -> &'static Setting {
     TABLE.iter().find(|setting| setting.name == name).expect("the code names only settings that the table has")
 }
+
+#[cfg(test)]
+mod tests;
