@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-use super::layers::{Layers, Origin, did_you_mean};
+use super::layers::{Layers, Origin, meant_by};
 use super::{Kind, Setting, TABLE};
 use crate::policy::yaml::{self, Entry, MAX_BYTES, Node, Value};
 
@@ -39,8 +39,8 @@ impl Layers {
             let place = format!("{path}:{}", entry.line);
             let name = entry.key.replace('_', "-");
             let Some(setting) = TABLE.iter().find(|setting| setting.name == name) else {
-                let known: Vec<&str> = TABLE.iter().map(|setting| setting.name).collect();
-                self.refuse(&place, &format!("{} is not a setting{}", entry.key, did_you_mean(&name, &known)));
+                let meant = meant_by(&name, |setting| setting.name.to_owned());
+                self.refuse(&place, &format!("{} is not a setting{meant}", entry.key));
                 continue;
             };
             if !seen.insert(setting.name) {

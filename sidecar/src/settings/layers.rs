@@ -110,9 +110,7 @@ impl Layers {
                 continue;
             }
             let Some(setting) = TABLE.iter().find(|setting| setting.variable() == name) else {
-                let known: Vec<String> = TABLE.iter().map(Setting::variable).collect();
-                let known: Vec<&str> = known.iter().map(String::as_str).collect();
-                self.warnings.push(format!("{name} is not a setting and is ignored{}", did_you_mean(name, &known)));
+                self.warnings.push(format!("{name} is not a setting and is ignored{}", variable_meant_by(name)));
                 continue;
             };
             match value.to_str() {
@@ -229,9 +227,16 @@ impl Layers {
     }
 }
 
-/// `; did you mean NAME?` for the known name that is near, or nothing where none is.
-pub(super) fn did_you_mean(name: &str, known: &[&str]) -> String {
-    yaml::nearest(name, known).map(|nearest| format!("; did you mean {nearest}?")).unwrap_or_default()
+/// The setting whose name is near `name`, as text to end a sentence with; empty where none is.
+pub(super) fn meant_by(name: &str, shown: impl Fn(&Setting) -> String) -> String {
+    let known: Vec<&str> = TABLE.iter().map(|setting| setting.name).collect();
+    yaml::nearest(name, &known).map(|nearest| format!("; did you mean {}?", shown(row(nearest)))).unwrap_or_default()
+}
+
+/// The same for a variable, without the prefix that all share and that would make all of them near.
+fn variable_meant_by(variable: &str) -> String {
+    let name = variable.trim_start_matches(VARIABLE_PREFIX).to_ascii_lowercase().replace('_', "-");
+    meant_by(&name, Setting::variable)
 }
 
 /// The row of a field of `Settings`.
