@@ -126,8 +126,7 @@ fn a_command_that_a_signal_ends_gives_128_and_the_signal() {
 }
 
 #[test]
-fn the_terminals_own_signals_are_not_sent_twice() {
-    // The group as a whole gets what a terminal would send; each process counts what came to it.
+fn a_signal_that_the_command_handles_does_not_end_run() {
     let script = "trap 'echo got' USR2; echo $$; while :; do sleep 0.1; done";
     let (mut child, mut stdout, command) = run_until_ready(script);
     send(&child, Signal::SIGUSR2);
@@ -136,4 +135,66 @@ fn the_terminals_own_signals_are_not_sent_twice() {
     assert_eq!(line, "got\n");
     kill(Pid::from_raw(command), Signal::SIGKILL).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(128 + 9));
+}
+
+#[test]
+fn a_signal_that_was_ignored_stays_ignored_for_the_command() {
+    let output = Command::new("nohup")
+        .arg(env!("CARGO_BIN_EXE_sandgate-sidecar"))
+        .args(["run", "--no-env", "--summary", "none", "--", "sh", "-c", "kill -HUP $$; echo survived"])
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    assert_eq!(text(&output.stdout), "survived\n", "{}", text(&output.stderr));
+}
+
+/// Ctrl-C on a real terminal, whose other end Python holds: the terminal signals the whole foreground group, so the
+/// command must not get the signal from `run` too. USR1 to `run` then follows on the same way, and ends the command.
+#[test]
+fn ctrl_c_reaches_the_command_once() {
+    const TERMINAL: &str = r#"
+import os, pty, signal, sys
+process, terminal = pty.fork()
+if process == 0:
+    os.execv(sys.argv[1], sys.argv[1:])
+seen = b""
+def until(mark):
+    global seen
+    while mark not in seen:
+        seen += os.read(terminal, 4096)
+until(b"ready")
+os.write(terminal, b"\x03")
+until(b"interrupted")
+os.kill(process, signal.SIGUSR1)
+until(b"ended")
+print(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]), seen.count(b"interrupted"))
+"#;
+    // The descriptor sees every signal, where handlers in Python see several as one.
+    const COMMAND: &str = r#"
+import os, signal
+seen, wake = os.pipe()
+os.set_blocking(wake, False)
+signal.set_wakeup_fd(wake)
+for watched in (signal.SIGINT, signal.SIGUSR1):
+    signal.signal(watched, lambda *_: None)
+print("ready", flush=True)
+came = b""
+while signal.SIGUSR1 not in came:
+    came = os.read(seen, 64)
+    print("interrupted " * came.count(signal.SIGINT), flush=True)
+os.set_blocking(seen, False)
+try:
+    # Of two signals that wait together, the kernel runs the handler of the second first.
+    print("interrupted " * os.read(seen, 64).count(signal.SIGINT), flush=True)
+except BlockingIOError:
+    pass
+print("ended", flush=True)
+os._exit(6)
+"#;
+    let output = Command::new("python3")
+        .args(["-c", TERMINAL, env!("CARGO_BIN_EXE_sandgate-sidecar")])
+        .args(["run", "--no-env", "--", "python3", "-c", COMMAND])
+        .output()
+        .unwrap();
+    assert_eq!(text(&output.stdout), "6 1\n", "{}", text(&output.stderr));
 }
