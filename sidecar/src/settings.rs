@@ -2,9 +2,9 @@
 //! name. Nothing else reads the environment or a default.
 
 mod document;
+mod file;
 mod layers;
 mod legacy;
-mod nearest;
 mod table;
 mod value;
 
@@ -227,7 +227,19 @@ impl Settings {
     }
 }
 
+/// Where the health port is, as far as `layers` say: for a program that asks it and needs nothing else.
+///
+/// # Errors
+/// What is wrong with that setting.
+pub fn admin_listen(mut layers: Layers) -> Result<Vec<SocketAddr>, Problems> {
+    let listeners = layers.many("admin_listen", value::listener);
+    listeners.ok_or_else(|| layers.finish().0)
+}
+
 /// The row of a setting that the code names.
 fn row(name: &str) -> &'static Setting {
     TABLE.iter().find(|setting| setting.name == name).expect("the code names only settings that the table has")
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,7 +6,8 @@ use std::ffi::OsString;
 use std::fmt;
 
 use super::table::VARIABLE_PREFIX;
-use super::{Setting, TABLE, legacy, nearest, row};
+use super::{Setting, TABLE, legacy, row};
+use crate::policy::yaml;
 
 /// The variable that names the settings file: the only one that is not a setting.
 pub const CONFIG_VARIABLE: &str = "SANDGATE_CONFIG";
@@ -109,8 +110,7 @@ impl Layers {
                 continue;
             }
             let Some(setting) = TABLE.iter().find(|setting| setting.variable() == name) else {
-                let nearest = nearest::among(name, TABLE.iter().map(Setting::variable));
-                self.warnings.push(format!("{name} is not a setting and is ignored{nearest}"));
+                self.warnings.push(format!("{name} is not a setting and is ignored{}", variable_meant_by(name)));
                 continue;
             };
             match value.to_str() {
@@ -140,6 +140,12 @@ impl Layers {
     #[must_use]
     pub fn origin(&self, name: &str) -> Option<&Origin> {
         self.given.get(name)?.first().map(|raw| &raw.origin)
+    }
+
+    /// The raw text of `name` where it was given, the first where it was given more than once.
+    #[must_use]
+    pub fn text(&self, name: &str) -> Option<&str> {
+        self.given.get(name)?.first().map(|raw| raw.text.as_str())
     }
 
     /// Adds a problem with the value of `name`, wherever that value came from.
@@ -219,6 +225,18 @@ impl Layers {
         };
         result.map_err(|reason| self.refuse(&raw.origin, &reason)).ok()
     }
+}
+
+/// The setting whose name is near `name`, as text to end a sentence with; empty where none is.
+pub(super) fn meant_by(name: &str, shown: impl Fn(&Setting) -> String) -> String {
+    let known: Vec<&str> = TABLE.iter().map(|setting| setting.name).collect();
+    yaml::nearest(name, &known).map(|nearest| format!("; did you mean {}?", shown(row(nearest)))).unwrap_or_default()
+}
+
+/// The same for a variable, without the prefix that all share and that would make all of them near.
+fn variable_meant_by(variable: &str) -> String {
+    let name = variable.trim_start_matches(VARIABLE_PREFIX).to_ascii_lowercase().replace('_', "-");
+    meant_by(&name, Setting::variable)
 }
 
 /// The row of a field of `Settings`.

@@ -166,3 +166,71 @@ fn scaled(text: &str, units: &[(&str, u64)]) -> Option<u64> {
 fn unexpected(text: &str, expected: &str) -> String {
     format!("\"{text}\" is not {expected}")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_have_units() {
+        let milliseconds = |text| duration(text).ok().map(|time| time.as_millis());
+        assert_eq!(
+            ["500ms", "10s", "15m", "24h", "7d"].map(milliseconds),
+            [Some(500), Some(10_000), Some(900_000), Some(86_400_000), Some(604_800_000)]
+        );
+        for text in ["", "10", "s", "1.5s", "-1s", "+1s", "1 s", "1S", "0", "0s", "99999999999999999999s", "9999999d"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+        assert_eq!(["0", "0s"].map(duration_or_zero), [Ok(Duration::ZERO), Ok(Duration::ZERO)]);
+    }
+
+    #[test]
+    fn sizes_have_units() {
+        assert_eq!(["512", "512B", "32KiB", "1MiB"].map(|text| size(text).unwrap()), [512, 512, 32 << 10, 1 << 20]);
+        for text in ["", "0", "32K", "32kb", "KiB", "1.5MiB", "-1", "99999999999GiB"] {
+            assert!(size(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_name_server_has_port_53_unless_named() {
+        let server = |text| name_server(text).map(|server| server.to_string()).ok();
+        assert_eq!(server("10.0.0.10").as_deref(), Some("10.0.0.10:53"));
+        assert_eq!(server("fd00::10").as_deref(), Some("[fd00::10]:53"));
+        assert_eq!(server("[fd00::10]").as_deref(), Some("[fd00::10]:53"));
+        assert_eq!(server("[fd00::10]:5353").as_deref(), Some("[fd00::10]:5353"));
+        for text in ["dns.test", "10.0.0.10:0", "10.0.0.10:x", "10.0.0", "[10.0.0.10]"] {
+            assert_eq!(server(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn an_address_by_hand_is_written_as_for_curl() {
+        let parsed = |text| resolve(text).map(|entry| format!("{} {} {}", entry.host, entry.port, entry.address)).ok();
+        assert_eq!(parsed("Origin.Test.:8443:127.0.0.1").as_deref(), Some("origin.test 8443 127.0.0.1"));
+        assert_eq!(parsed("a.test:443:[::1]").as_deref(), Some("a.test 443 ::1"));
+        assert_eq!(parsed("a.test:443:::1").as_deref(), Some("a.test 443 ::1"));
+        for text in [
+            "+a.test:443:127.0.0.1",
+            "-a.test:443",
+            "*:443:127.0.0.1",
+            "a.test:0:127.0.0.1",
+            "a.test:443:b.test",
+            "a.test:443",
+            "127.0.0.1:443:127.0.0.2",
+            "a.test:443:[127.0.0.1]",
+        ] {
+            assert_eq!(parsed(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_misspelt_log_level_is_not_taken_for_a_target() {
+        for text in ["info", "DEBUG", "info,sandgate_sidecar::upstream=debug", "sandgate_sidecar=trace"] {
+            assert!(log_level(text).is_ok(), "{text}");
+        }
+        for text in ["inf", "loud", "a=loud", "info,,=x"] {
+            assert!(log_level(text).is_err(), "{text}");
+        }
+    }
+}

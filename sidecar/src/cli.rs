@@ -1,0 +1,221 @@
+//! The command line: arguments and environment become one [`Action`], or a text with an exit code. Does nothing itself.
+
+mod help;
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::builder::StyledStr;
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+
+use crate::run;
+use crate::settings::{self, CONFIG_VARIABLE, Kind, Layers, Problems, Setting, Settings, TABLE};
+
+/// The exit code of wrong usage (`EX_USAGE` of sysexits.h).
+pub const WRONG_USAGE: u8 = 64;
+
+/// What the user asked for.
+#[derive(Debug)]
+pub enum Action {
+    /// Be the proxy until a signal.
+    Serve(Box<Settings>),
+    /// Be the proxy of one command.
+    Run(Box<Settings>, run::Options),
+    /// Say how a policy judges one request.
+    Check {
+        /// The policy file.
+        policy: PathBuf,
+        /// The method of the request.
+        method: String,
+        /// The URL of the request.
+        url: String,
+    },
+    /// Say what is wrong with a policy.
+    Validate {
+        /// The policy file.
+        policy: PathBuf,
+    },
+    /// Ask a running sidecar whether it is well.
+    Healthcheck {
+        /// Its health port.
+        address: SocketAddr,
+        /// How long to go on asking until it is well; zero for one question.
+        wait: Duration,
+    },
+}
+
+/// A text instead of an action: help, the version, or what is wrong.
+#[derive(Debug)]
+pub struct Stop {
+    text: String,
+    code: u8,
+}
+
+impl Stop {
+    /// Prints the text: on stdout what was asked for, on stderr what is wrong.
+    #[must_use]
+    pub fn print(&self) -> ExitCode {
+        // Where nobody reads the text, the exit code still says it.
+        let _ = match self.code {
+            0 => write!(io::stdout(), "{}", self.text),
+            _ => write!(io::stderr(), "{}", self.text),
+        };
+        ExitCode::from(self.code)
+    }
+}
+
+impl From<clap::Error> for Stop {
+    fn from(error: clap::Error) -> Self {
+        Self { text: error.render().to_string(), code: if error.use_stderr() { WRONG_USAGE } else { 0 } }
+    }
+}
+
+impl From<Problems> for Stop {
+    fn from(problems: Problems) -> Self {
+        let text = format!("{problems}\n\nsandgate-sidecar --help and docs/settings.md say what each setting takes\n");
+        Self { text, code: WRONG_USAGE }
+    }
+}
+
+/// Reads a command line and an environment.
+///
+/// # Errors
+/// The text and exit code for help, the version, or wrong usage with all its problems.
+pub fn parse(
+    arguments: impl IntoIterator<Item = OsString>,
+    variables: &[(OsString, OsString)],
+) -> Result<Action, Stop> {
+    let matches = command().try_get_matches_from(arguments)?;
+    match matches.subcommand() {
+        Some(("serve", matches)) => {
+            Ok(Action::Serve(Box::new(Settings::parse(layers(matches, variables, Layers::default()))?)))
+        }
+        Some(("run", matches)) => {
+            let layers = layers(matches, variables, Layers::with_defaults(run::DEFAULTS));
+            let (settings, options) = run::Options::parse(matches, layers)?;
+            Ok(Action::Run(Box::new(settings), options))
+        }
+        Some(("check", matches)) => Ok(Action::Check {
+            policy: one(matches, "policy"),
+            method: one(matches, "method"),
+            url: one(matches, "url"),
+        }),
+        Some(("validate", matches)) => Ok(Action::Validate { policy: one(matches, "policy") }),
+        Some(("healthcheck", matches)) => healthcheck(matches, variables),
+        _ => Err(command().error(clap::error::ErrorKind::MissingSubcommand, "a subcommand is missing").into()),
+    }
+}
+
+fn layers(matches: &ArgMatches, variables: &[(OsString, OsString)], mut layers: Layers) -> Layers {
+    let variables = if matches.get_flag("no-env") { &[] } else { variables };
+    layers.add_flags(|name| matches.get_many::<String>(name).map(|values| values.map(String::as_str).collect()));
+    layers.add_variables(variables);
+    let named = variables.iter().find(|(name, value)| name == CONFIG_VARIABLE && !value.is_empty());
+    if let Some(path) = matches.get_one::<PathBuf>("config") {
+        layers.add_file(&"--config", path);
+    } else if let Some((_, path)) = named {
+        layers.add_file(&CONFIG_VARIABLE, path.as_ref());
+    }
+    layers.add_legacy_variables(variables);
+    layers
+}
+
+fn healthcheck(matches: &ArgMatches, variables: &[(OsString, OsString)]) -> Result<Action, Stop> {
+    let address = match matches.get_one::<SocketAddr>("address") {
+        Some(address) => *address,
+        None => {
+            let mut layers = Layers::default();
+            layers.add_variables(variables);
+            layers.add_legacy_variables(variables);
+            let health_port = settings::admin_listen(layers)?.into_iter().find(|address| address.port() != 0);
+            health_port.ok_or_else(|| {
+                Problems(vec!["SANDGATE_ADMIN_LISTEN: names no health port to ask: give --address".to_owned()])
+            })?
+        }
+    };
+    Ok(Action::Healthcheck { address, wait: matches.get_one::<Duration>("wait").copied().unwrap_or_default() })
+}
+
+fn one<T: Clone + Send + Sync + 'static>(matches: &ArgMatches, name: &str) -> T {
+    matches.get_one::<T>(name).cloned().expect("clap refuses a command line without its required arguments")
+}
+
+fn command() -> Command {
+    Command::new("sandgate-sidecar")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about(help::ABOUT)
+        .help_template(help::TEMPLATE)
+        .after_help(help::EXAMPLES)
+        .max_term_width(100)
+        .subcommand_required(true)
+        .disable_help_subcommand(true)
+        .subcommands([
+            with_settings(subcommand("serve", help::SERVE, help::SERVE_EXAMPLES)),
+            with_settings(subcommand("run", help::RUN, help::RUN_EXAMPLES).args(run::flags())),
+            subcommand("check", help::CHECK, help::CHECK_EXAMPLES).args([
+                file("policy").long("policy").help("The policy file"),
+                Arg::new("method").value_name("METHOD").required(true).help("The method, such as GET"),
+                Arg::new("url").value_name("URL").required(true).help("The URL, such as https://api.github.com/zen"),
+            ]),
+            subcommand("validate", help::VALIDATE, help::VALIDATE_EXAMPLES).arg(file("policy").help("The policy file")),
+            subcommand("healthcheck", help::HEALTHCHECK, help::HEALTHCHECK_EXAMPLES).args([
+                Arg::new("wait")
+                    .long("wait")
+                    .value_name("TIME")
+                    .value_parser(settings::duration)
+                    .help("Go on asking for this long until it is well, such as 10s; without it, ask once"),
+                Arg::new("address")
+                    .long("address")
+                    .value_name("ADDR:PORT")
+                    .value_parser(settings::listener)
+                    .help("The health port [default: SANDGATE_ADMIN_LISTEN on loopback, or 127.0.0.1:8081]"),
+            ]),
+        ])
+}
+
+fn subcommand(name: &'static str, about: &'static str, examples: &'static str) -> Command {
+    Command::new(name).about(about).help_template(help::TEMPLATE).after_help(examples)
+}
+
+fn file(name: &'static str) -> Arg {
+    Arg::new(name).value_name("FILE").required(true).value_parser(value_parser!(PathBuf))
+}
+
+fn with_settings(command: Command) -> Command {
+    command
+        .args([
+            Arg::new("config")
+                .long("config")
+                .value_name("FILE")
+                .value_parser(value_parser!(PathBuf))
+                .help("A YAML file with settings, keyed by their flags without the dashes in front [SANDGATE_CONFIG]"),
+            Arg::new("no-env").long("no-env").action(ArgAction::SetTrue).help("Ignore all variables that are settings"),
+        ])
+        .args(TABLE.iter().map(setting_flag))
+}
+
+fn setting_flag(setting: &Setting) -> Arg {
+    let origin = match setting.default {
+        "" => format!(" [{}]", setting.variable()),
+        default => format!(" [default: {default}; {}]", setting.variable()),
+    };
+    let first = setting.help.split_once(". ").map_or(setting.help, |(first, _)| first).trim_end_matches('.');
+    let flag = Arg::new(setting.name)
+        .long(setting.name)
+        .value_name(setting.placeholder)
+        .help_heading(setting.group)
+        .help(StyledStr::from(format!("{first}{origin}")))
+        .long_help(StyledStr::from(format!("{}{origin}", setting.help)));
+    match setting.kind {
+        Kind::Many => flag.action(ArgAction::Append),
+        Kind::Switch => flag.num_args(0..=1).require_equals(true).default_missing_value("true"),
+        Kind::One | Kind::Optional => flag,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,105 @@
+//! `sandgate-sidecar`: what is done in which order from the arguments to the exit code. Decides nothing else.
+
+use std::env;
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use anyhow::Context;
+use mimalloc::MiMalloc;
+use sandgate_sidecar::cli::{self, Action};
+use sandgate_sidecar::settings::Settings;
+use sandgate_sidecar::{healthcheck, logging, process, run, serve};
+use tokio::runtime::{Builder, Runtime};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing::{info, warn};
+
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
+
+fn main() -> ExitCode {
+    let variables: Vec<(OsString, OsString)> = env::vars_os().collect();
+    let action = match cli::parse(env::args_os(), &variables) {
+        Ok(action) => action,
+        Err(stop) => return stop.print(),
+    };
+    match perform(action) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            // Where stderr is closed, the exit code still says it.
+            let _ = writeln!(io::stderr(), "sandgate-sidecar: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn perform(action: Action) -> anyhow::Result<u8> {
+    match action {
+        Action::Serve(settings) => {
+            prepare(&settings, &[process::hide_memory(), process::raise_file_limit()])?;
+            runtime(settings.workers)?.block_on(until_a_signal(*settings))
+        }
+        Action::Run(settings, options) => {
+            prepare(&settings, &[process::hide_memory()])?;
+            Ok(runtime(settings.workers)?.block_on(run::run(*settings, options)))
+        }
+        Action::Healthcheck { address, wait } => {
+            let healthy = runtime(1)?.block_on(healthcheck::healthcheck(address, wait));
+            healthy.map(|()| 0).map_err(anyhow::Error::msg)
+        }
+        Action::Check { .. } | Action::Validate { .. } => anyhow::bail!("this subcommand is not wired yet"),
+    }
+}
+
+/// The log, and in it what went less well until it was there.
+fn prepare(settings: &Settings, steps: &[Result<(), String>]) -> anyhow::Result<()> {
+    logging::start(settings.log_format, &settings.log_level)?;
+    for warning in settings.warnings.iter().chain(steps.iter().filter_map(|step| step.as_ref().err())) {
+        warn!("{warning}");
+    }
+    Ok(())
+}
+
+fn runtime(workers: usize) -> anyhow::Result<Runtime> {
+    let mut builder = match workers {
+        1 => Builder::new_current_thread(),
+        _ => Builder::new_multi_thread(),
+    };
+    if workers > 1 {
+        builder.worker_threads(workers);
+    }
+    builder.enable_all().build().context("the runtime cannot be started")
+}
+
+async fn until_a_signal(settings: Settings) -> anyhow::Result<u8> {
+    let mut ends = Ends::watch().context("signals cannot be watched")?;
+    let mut running = serve::start(settings, None).await?;
+    tokio::select! {
+        () = ends.next() => info!("draining; a second signal ends it at once"),
+        error = running.failed() => return Err(error),
+    }
+    tokio::select! {
+        () = running.drain() => {}
+        () = ends.next() => warn!("ended before everything was drained"),
+    }
+    Ok(0)
+}
+
+/// The signals that ask for the end.
+struct Ends {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Ends {
+    fn watch() -> io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! `run`: a proxy for one command. Starts it, runs the command with the environment of a pod, tidies up, and says what
+//! was reached. Does not confine the command.
+
+mod command;
+mod options;
+mod signals;
+
+use std::fs::Permissions;
+use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::Context;
+use tempfile::TempDir;
+
+use crate::audit::Observer;
+use crate::serve::{self, Running};
+use crate::settings::Settings;
+use crate::summary::Tally;
+use command::Ended;
+pub use options::{DEFAULTS, Options, flags};
+use signals::Signals;
+
+/// The exit code where the proxy did not start or died.
+const PROXY_FAILED: u8 = 125;
+
+/// Runs the command of `options` with a proxy of its own, and returns the exit code.
+pub async fn run(settings: Settings, options: Options) -> u8 {
+    attempt(settings, &options).await.unwrap_or_else(|error| {
+        report(&format!("{error:#}"));
+        PROXY_FAILED
+    })
+}
+
+async fn attempt(mut settings: Settings, options: &Options) -> anyhow::Result<u8> {
+    let mut signals = Signals::start().context("signals cannot be watched")?;
+    let (trust_dir, temporary) = trust_dir(&settings)?;
+    settings.trust_dir = Some(trust_dir.clone());
+    let tally = Arc::new(Mutex::new(Tally::default()));
+    let mut running = tokio::select! {
+        started = serve::start(settings, Some(observer(&tally))) => started.context("the proxy did not start")?,
+        signal = signals.end() => return Ok(128 + signal as u8),
+    };
+    let outcome = run_command(&mut running, options, &mut signals, &trust_dir).await;
+    tokio::select! {
+        () = running.drain() => {}
+        _ = signals.end() => {}
+    }
+    if let Some(summary) = tally.lock().unwrap_or_else(PoisonError::into_inner).write(options.summary) {
+        let _ = io::stderr().write_all(summary.as_bytes());
+    }
+    if let Some(Err(error)) = temporary.map(TempDir::close) {
+        report(&format!("{} cannot be removed: {error}", trust_dir.display()));
+    }
+    outcome
+}
+
+async fn run_command(
+    running: &mut Running,
+    options: &Options,
+    signals: &mut Signals,
+    trust_dir: &Path,
+) -> anyhow::Result<u8> {
+    let proxy = *running.proxy_addresses().first().context("the proxy listens nowhere")?;
+    let mut child = match command::command(options, proxy, trust_dir).spawn() {
+        Ok(child) => child,
+        Err(error) => {
+            let (code, message) = command::failure_to_start(options, &error);
+            report(&message);
+            return Ok(code);
+        }
+    };
+    match command::supervise(&mut child, signals, running.failed()).await.context("the command's end is not known")? {
+        Ended::Exited(status) => Ok(command::exit_code(status)),
+        Ended::ProxyFailed(error) => Err(error.context("the proxy died, so the command was ended")),
+    }
+}
+
+/// The directory for the trust files, and what removes it at the end if it is of our making. Readable to all, for the
+/// command may change its user, and nothing in it is secret.
+fn trust_dir(settings: &Settings) -> anyhow::Result<(PathBuf, Option<TempDir>)> {
+    if let Some(named) = &settings.trust_dir {
+        return Ok((std::path::absolute(named)?, None));
+    }
+    let mode = Permissions::from_mode(0o755);
+    let directory = tempfile::Builder::new().prefix("sandgate-").permissions(mode).tempdir();
+    let directory = directory.context("a temporary directory for the trust files")?;
+    Ok((directory.path().to_owned(), Some(directory)))
+}
+
+fn observer(tally: &Arc<Mutex<Tally>>) -> Observer {
+    let tally = Arc::clone(tally);
+    Arc::new(move |record| tally.lock().unwrap_or_else(PoisonError::into_inner).add(record))
+}
+
+fn report(message: &str) {
+    // Where stderr is closed, the exit code still says it.
+    let _ = writeln!(io::stderr(), "sandgate-sidecar: {message}");
+}

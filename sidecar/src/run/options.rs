@@ -1,0 +1,228 @@
+//! What `run` takes besides settings, and the policy that its flags make.
+
+use std::ffi::OsString;
+use std::fmt::Write;
+
+use clap::{Arg, ArgAction, ArgMatches, value_parser};
+use ipnet::IpNet;
+
+use crate::destination::{Authority, Host, Scheme};
+use crate::settings::{Layers, PolicySource, Problems, Settings};
+use crate::summary;
+
+const HEADING: &str = "Run";
+
+/// Where settings of `run` differ from those of `serve`: it is for one command on one machine, and leaves nothing
+/// behind. A command that has ended has no more use for its streams, so the proxy hardly waits for them.
+pub const DEFAULTS: &[(&str, &str)] = &[
+    ("listen", "127.0.0.1:0"),
+    ("admin-listen", "none"),
+    ("ca", "generate"),
+    ("audit-log", "none"),
+    ("log-format", "text"),
+    ("log-level", "warn"),
+    ("drain-grace", "2s"),
+    ("drain-quiet", "0"),
+];
+
+/// What `run` takes besides settings.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The program to run.
+    pub program: OsString,
+    /// Its arguments.
+    pub arguments: Vec<OsString>,
+    /// How the summary is written.
+    pub summary: summary::Format,
+}
+
+/// The flags of `run` besides settings.
+pub fn flags() -> [Arg; 4] {
+    [
+        Arg::new("allow").long("allow").value_name("HOST[:PORT]").action(ArgAction::Append).help_heading(HEADING).help(
+            "A host to allow, exact or *.suffix, over HTTPS on port 443 unless named; http://HOST for plain HTTP",
+        ),
+        Arg::new("private-cidr")
+            .long("private-cidr")
+            .value_name("CIDR")
+            .action(ArgAction::Append)
+            .help_heading(HEADING)
+            .help("Addresses that allowed hosts may have although they are not public, such as 127.0.0.0/8"),
+        Arg::new("summary")
+            .long("summary")
+            .value_name("text|json|none")
+            .default_value("text")
+            .help_heading(HEADING)
+            .help("How to write on stderr which hosts were reached and refused, at the end"),
+        Arg::new("command")
+            .value_name("COMMAND")
+            .value_parser(value_parser!(OsString))
+            .num_args(1..)
+            .last(true)
+            .required(true)
+            .help("The command and its arguments"),
+    ]
+}
+
+impl Options {
+    /// Parses the flags of `run` and the settings in `layers`; `--allow` becomes the policy.
+    ///
+    /// # Errors
+    /// Every problem of both.
+    pub fn parse(matches: &ArgMatches, mut layers: Layers) -> Result<(Settings, Self), Problems> {
+        let policy = allowed(matches, &mut layers);
+        if layers.text("audit-log") == Some("-") {
+            layers.refuse_setting("audit-log", "stdout belongs to the command: name a file, or none");
+        }
+        let summary = summary::Format::parse(text(matches, "summary").next().unwrap_or_default());
+        if let Err(reason) = &summary {
+            layers.refuse(&"--summary", reason);
+        }
+        let mut settings = Settings::parse(layers)?;
+        if let Some(policy) = policy {
+            settings.policy = PolicySource::Text(policy);
+        }
+        let mut command = matches.get_many::<OsString>("command").unwrap_or_default().cloned();
+        let program = command.next().unwrap_or_default();
+        Ok((settings, Self { program, arguments: command.collect(), summary: summary.unwrap_or_default() }))
+    }
+}
+
+/// The text of the policy that `--allow` and `--private-cidr` make; `None` without `--allow`.
+fn allowed(matches: &ArgMatches, layers: &mut Layers) -> Option<String> {
+    let mut destinations: Vec<Allowed> = Vec::new();
+    for value in text(matches, "allow") {
+        match Allowed::parse(value) {
+            Ok(allowed) if destinations.contains(&allowed) => {}
+            Ok(allowed) => destinations.push(allowed),
+            Err(reason) => layers.refuse(&"--allow", &reason),
+        }
+    }
+    let mut ranges = Vec::new();
+    for value in text(matches, "private-cidr") {
+        match value.parse::<IpNet>() {
+            Ok(range) if range == range.trunc() => ranges.push(range),
+            Ok(range) => {
+                layers.refuse(
+                    &"--private-cidr",
+                    &format!("\"{value}\" has bits beyond its prefix: write {}", range.trunc()),
+                );
+            }
+            Err(_) => layers.refuse(&"--private-cidr", &format!("\"{value}\" is not a network such as 127.0.0.0/8")),
+        }
+    }
+    if !matches.contains_id("allow") {
+        if matches.contains_id("private-cidr") {
+            layers
+                .refuse(&"--private-cidr", "belongs to --allow; in a policy file, set private_cidrs of a destination");
+        }
+        return None;
+    }
+    for rival in ["policy", "allowed-domains"] {
+        if let Some(origin) = layers.origin(rival).cloned() {
+            layers
+                .refuse(&"--allow", &format!("cannot be used beside {origin}: keep one (--no-env ignores variables)"));
+        }
+    }
+    Some(policy_text(&destinations, &ranges))
+}
+
+fn text<'a>(matches: &'a ArgMatches, name: &str) -> impl Iterator<Item = &'a str> {
+    matches.get_many::<String>(name).unwrap_or_default().map(String::as_str)
+}
+
+/// One `--allow`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Allowed {
+    scheme: Scheme,
+    any_subdomain: bool,
+    host: Host,
+    port: u16,
+}
+
+impl Allowed {
+    fn parse(value: &str) -> Result<Self, String> {
+        let (scheme, rest) = match value.split_once("://") {
+            None | Some(("https", _)) => (Scheme::Https, value.trim_start_matches("https://")),
+            Some(("http", rest)) => (Scheme::Http, rest),
+            Some((other, _)) => return Err(format!("\"{value}\": {other}:// is not known; use https:// or http://")),
+        };
+        if rest.contains('/') {
+            return Err(format!("\"{value}\" has a path: paths need a policy file (--policy)"));
+        }
+        let suffix = rest.strip_prefix("*.");
+        let authority = Authority::parse(suffix.unwrap_or(rest)).map_err(|reason| format!("\"{value}\": {reason}"))?;
+        let port = authority.port.unwrap_or(scheme.default_port());
+        if suffix.is_some() && authority.host.name().is_none() {
+            return Err(format!("\"{value}\": an address has no subdomains"));
+        }
+        Ok(Self { scheme, any_subdomain: suffix.is_some(), host: authority.host, port })
+    }
+}
+
+/// A policy as a user would write it, so that everything which reads it is the same as for a file.
+fn policy_text(destinations: &[Allowed], ranges: &[IpNet]) -> String {
+    let mut policy = "version: 1\ndestinations:\n".to_owned();
+    let ranges = ranges.iter().map(|range| format!("\"{range}\"")).collect::<Vec<_>>().join(", ");
+    for (index, allowed) in destinations.iter().enumerate() {
+        let wildcard = if allowed.any_subdomain { "*." } else { "" };
+        let _ = write!(
+            policy,
+            "  - id: allow-{}\n    host: \"{wildcard}{}\"\n    scheme: {}\n    ports: [{}]\n",
+            index + 1,
+            allowed.host,
+            allowed.scheme.as_str(),
+            allowed.port
+        );
+        if !ranges.is_empty() {
+            let _ = writeln!(policy, "    private_cidrs: [{ranges}]");
+        }
+    }
+    policy
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn policy(hosts: &[&str], ranges: &[&str]) -> String {
+        let hosts: Vec<_> = hosts.iter().map(|host| Allowed::parse(host).unwrap()).collect();
+        policy_text(&hosts, &ranges.iter().map(|range| range.parse().unwrap()).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn each_allowed_host_becomes_a_destination() {
+        assert_eq!(
+            policy(&["origin.test:8443", "*.Example.com"], &["127.0.0.0/8", "fd00::/8"]),
+            r#"version: 1
+destinations:
+  - id: allow-1
+    host: "origin.test"
+    scheme: https
+    ports: [8443]
+    private_cidrs: ["127.0.0.0/8", "fd00::/8"]
+  - id: allow-2
+    host: "*.example.com"
+    scheme: https
+    ports: [443]
+    private_cidrs: ["127.0.0.0/8", "fd00::/8"]
+"#
+        );
+    }
+
+    #[test]
+    fn plain_http_has_its_own_port() {
+        let allowed = Allowed::parse("http://a.test").unwrap();
+        assert_eq!((allowed.scheme, allowed.port), (Scheme::Http, 80));
+        assert_eq!(Allowed::parse("https://a.test").unwrap(), Allowed::parse("a.test:443").unwrap());
+    }
+
+    #[test]
+    fn what_is_no_host_is_refused() {
+        for text in
+            ["", "*", "*.", "a.test/path", "ftp://a.test", "a.test:0", "user@a.test", "*.127.0.0.1", "a\"b", "*.*.a"]
+        {
+            assert!(Allowed::parse(text).is_err(), "{text}");
+        }
+    }
+}

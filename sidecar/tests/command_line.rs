@@ -1,0 +1,200 @@
+//! The program's exit codes, and how `run` treats its command: real processes and signals. What goes through the proxy
+//! is tested elsewhere.
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+fn sidecar() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sandgate-sidecar"));
+    command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default()).stdin(Stdio::null());
+    command
+}
+
+fn run(script: &str) -> Output {
+    sidecar().args(["run", "--", "sh", "-c", script]).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// `run` with a shell script that writes a line when it is ready for a signal.
+fn run_until_ready(script: &str) -> (Child, BufReader<impl Read + use<>>, i32) {
+    let mut child = sidecar().args(["run", "--", "sh", "-c", script]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    stdout.read_line(&mut line).unwrap();
+    let command = line.trim().parse().unwrap_or_else(|_| panic!("{line:?} is no process id"));
+    (child, stdout, command)
+}
+
+fn send(process: &Child, signal: Signal) {
+    kill(Pid::from_raw(i32::try_from(process.id()).unwrap()), signal).unwrap();
+}
+
+#[test]
+fn wrong_usage_exits_64_and_names_everything() {
+    let output = sidecar().args(["serve", "--workers", "0"]).env("SANDGATE_LISTEN", "nowhere").output().unwrap();
+    assert_eq!(output.status.code(), Some(64));
+    let stderr = text(&output.stderr);
+    assert!(stderr.contains("--workers: ") && stderr.contains("SANDGATE_LISTEN: "), "{stderr}");
+    assert_eq!(sidecar().arg("--nonsense").output().unwrap().status.code(), Some(64));
+    assert_eq!(sidecar().output().unwrap().status.code(), Some(64));
+}
+
+#[test]
+fn the_version_goes_to_stdout() {
+    let output = sidecar().arg("--version").output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(text(&output.stdout), concat!("sandgate-sidecar ", env!("CARGO_PKG_VERSION"), "\n"));
+}
+
+#[test]
+fn the_commands_exit_code_is_the_exit_code() {
+    assert_eq!(run("exit 7").status.code(), Some(7));
+    assert_eq!(run("exit 0").status.code(), Some(0));
+    assert_eq!(run("kill -KILL $$").status.code(), Some(128 + 9));
+}
+
+#[test]
+fn a_command_that_cannot_be_run_is_told_from_one_that_is_not_there() {
+    let exit_code = |program: &str| {
+        let output = sidecar().args(["run", "--", program]).output().unwrap();
+        assert!(text(&output.stderr).contains(program), "{}", text(&output.stderr));
+        output.status.code()
+    };
+    assert_eq!(exit_code("sandgate-no-such-command"), Some(127));
+    assert_eq!(exit_code("/etc/hostname"), Some(126));
+}
+
+#[test]
+fn a_proxy_that_does_not_start_is_125_and_the_command_is_not_run() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let output = sidecar().args(["run", "--listen", &address, "--", "echo", "ran"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(125));
+    assert_eq!(text(&output.stdout), "");
+    assert!(text(&output.stderr).contains("the proxy did not start"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn the_command_gets_the_environment_of_a_pod() {
+    let output = run(r#"echo "$https_proxy $SSL_CERT_FILE"; stat -c %a "$(dirname "$SSL_CERT_FILE")""#);
+    let stdout = text(&output.stdout);
+    let (first, mode) = stdout.trim_end().split_once('\n').unwrap();
+    let (proxy, bundle) = first.split_once(' ').unwrap();
+    assert!(proxy.starts_with("http://127.0.0.1:") && !proxy.ends_with(":0"), "{proxy}");
+    assert_eq!(mode, "755");
+    assert!(bundle.ends_with("/bundle.crt"), "{bundle}");
+    assert!(!Path::new(bundle).parent().unwrap().exists(), "{bundle} was left behind");
+}
+
+#[test]
+fn the_summary_is_on_stderr_and_nothing_is_on_stdout() {
+    let output = run("exit 3");
+    assert_eq!(text(&output.stdout), "");
+    assert_eq!(text(&output.stderr), "sandgate: no request came to the proxy\n");
+    let output = sidecar().args(["run", "--summary", "json", "--", "true"]).output().unwrap();
+    assert!(text(&output.stderr).starts_with('{'), "{}", text(&output.stderr));
+    let output = sidecar().args(["run", "--summary", "none", "--", "true"]).output().unwrap();
+    assert_eq!(text(&output.stderr), "");
+}
+
+#[test]
+fn a_signal_to_run_alone_reaches_the_command() {
+    for (signal, name) in [(Signal::SIGTERM, "TERM"), (Signal::SIGHUP, "HUP"), (Signal::SIGINT, "INT")] {
+        let script = format!("trap 'echo got-{name}; exit 5' {name}; echo $$; while :; do sleep 0.1; done");
+        let (mut child, mut stdout, _) = run_until_ready(&script);
+        send(&child, signal);
+        let mut rest = String::new();
+        stdout.read_to_string(&mut rest).unwrap();
+        assert_eq!(rest, format!("got-{name}\n"));
+        assert_eq!(child.wait().unwrap().code(), Some(5), "{name}");
+    }
+}
+
+#[test]
+fn a_command_that_a_signal_ends_gives_128_and_the_signal() {
+    let (mut child, _stdout, command) = run_until_ready("echo $$; exec sleep 600");
+    send(&child, Signal::SIGTERM);
+    assert_eq!(child.wait().unwrap().code(), Some(128 + 15));
+    assert!(kill(Pid::from_raw(command), None).is_err(), "the command still runs");
+}
+
+#[test]
+fn a_signal_that_the_command_handles_does_not_end_run() {
+    let script = "trap 'echo got' USR2; echo $$; while :; do sleep 0.1; done";
+    let (mut child, mut stdout, command) = run_until_ready(script);
+    send(&child, Signal::SIGUSR2);
+    let mut line = String::new();
+    stdout.read_line(&mut line).unwrap();
+    assert_eq!(line, "got\n");
+    kill(Pid::from_raw(command), Signal::SIGKILL).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(128 + 9));
+}
+
+#[test]
+fn a_signal_that_was_ignored_stays_ignored_for_the_command() {
+    let output = Command::new("nohup")
+        .arg(env!("CARGO_BIN_EXE_sandgate-sidecar"))
+        .args(["run", "--no-env", "--summary", "none", "--", "sh", "-c", "kill -HUP $$; echo survived"])
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    assert_eq!(text(&output.stdout), "survived\n", "{}", text(&output.stderr));
+}
+
+/// Ctrl-C on a real terminal, whose other end Python holds: the terminal signals the whole foreground group, so the
+/// command must not get the signal from `run` too. USR1 to `run` then follows on the same way, and ends the command.
+#[test]
+fn ctrl_c_reaches_the_command_once() {
+    const TERMINAL: &str = r#"
+import os, pty, signal, sys
+process, terminal = pty.fork()
+if process == 0:
+    os.execv(sys.argv[1], sys.argv[1:])
+seen = b""
+def until(mark):
+    global seen
+    while mark not in seen:
+        seen += os.read(terminal, 4096)
+until(b"ready")
+os.write(terminal, b"\x03")
+until(b"interrupted")
+os.kill(process, signal.SIGUSR1)
+until(b"ended")
+print(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]), seen.count(b"interrupted"))
+"#;
+    // The descriptor sees every signal, where handlers in Python see several as one.
+    const COMMAND: &str = r#"
+import os, signal
+seen, wake = os.pipe()
+os.set_blocking(wake, False)
+signal.set_wakeup_fd(wake)
+for watched in (signal.SIGINT, signal.SIGUSR1):
+    signal.signal(watched, lambda *_: None)
+print("ready", flush=True)
+came = b""
+while signal.SIGUSR1 not in came:
+    came = os.read(seen, 64)
+    print("interrupted " * came.count(signal.SIGINT), flush=True)
+os.set_blocking(seen, False)
+try:
+    # Of two signals that wait together, the kernel runs the handler of the second first.
+    print("interrupted " * os.read(seen, 64).count(signal.SIGINT), flush=True)
+except BlockingIOError:
+    pass
+print("ended", flush=True)
+os._exit(6)
+"#;
+    let output = Command::new("python3")
+        .args(["-c", TERMINAL, env!("CARGO_BIN_EXE_sandgate-sidecar")])
+        .args(["run", "--no-env", "--", "python3", "-c", COMMAND])
+        .output()
+        .unwrap();
+    assert_eq!(text(&output.stdout), "6 1\n", "{}", text(&output.stderr));
+}
