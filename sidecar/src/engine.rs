@@ -37,12 +37,23 @@ pub struct Engine {
 pub struct Numbers {
     connections: AtomicU64,
     requests: AtomicU64,
+    ended: AtomicU64,
 }
 
 impl Numbers {
     /// The next connection's number.
     pub fn connection(&self) -> u64 {
         self.connections.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// A connection has ended.
+    pub fn end_connection(&self) {
+        self.ended.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Connections that have not ended.
+    pub fn open_connections(&self) -> u64 {
+        self.connections.load(Ordering::Relaxed) - self.ended.load(Ordering::Relaxed)
     }
 
     /// The next request's number.

@@ -185,18 +185,11 @@ impl Metrics {
         Open::new(&self.upstream_idle[protocol as usize])
     }
 
-    /// Counts a handshake that found its certificate in the cache.
-    pub fn leaf_cache_hit(&self) {
-        self.leaf_cache_hits.inc();
-    }
-
-    /// Counts a certificate that was made.
-    pub fn leaf_minted(&self) {
-        self.leaf_mints.inc();
-    }
-
-    /// Sets how many hosts the leaf cache holds.
-    pub fn leaf_cache_size(&self, entries: usize) {
+    /// Takes over what the leaf cache has counted since the start: handshakes that found their certificate made,
+    /// certificates that were made, and how many hosts it holds.
+    pub fn leaves(&self, hits: u64, mints: u64, entries: usize) {
+        self.leaf_cache_hits.inc_by(hits.saturating_sub(self.leaf_cache_hits.get()));
+        self.leaf_mints.inc_by(mints.saturating_sub(self.leaf_mints.get()));
         self.leaf_cache_entries.set(i64::try_from(entries).unwrap_or(i64::MAX));
     }
 

@@ -35,8 +35,15 @@ const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 pub struct Client {
     /// Its number.
     pub connection: u64,
+    engine: Arc<Engine>,
     _place: OwnedSemaphorePermit,
     _open: Open,
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.engine.numbers.end_connection();
+    }
 }
 
 /// Accepts connections until the task is dropped. `places` bounds how many are served at once; more wait unaccepted.
@@ -47,6 +54,7 @@ pub async fn serve(engine: Arc<Engine>, listener: TcpListener, places: Arc<Semap
             Ok((stream, _)) => {
                 let client = Client {
                     connection: engine.numbers.connection(),
+                    engine: Arc::clone(&engine),
                     _place: place,
                     _open: engine.metrics.connection(),
                 };

@@ -1,44 +1,309 @@
-//! Start order and drain. Placeholder: it listens and serves nothing.
+//! Start order and drain: everything that can be wrong is found before the first listener is there.
 
-use std::net::SocketAddr;
+use std::collections::HashMap;
+use std::fs;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
+use anyhow::{Context, anyhow};
+use time::OffsetDateTime;
 use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, interval, sleep};
 
-use crate::audit::Observer;
-use crate::settings::Settings;
+use crate::admin::{self, Health};
+use crate::audit::{Audit, AuditOutput, AuditSettings, Identity, Observer};
+use crate::authority::{CaFiles, Keeper, MadeCa, Source, Status};
+use crate::enforcement::Enforcement;
+use crate::engine::{Engine, Numbers};
+use crate::leaf::LeafCache;
+use crate::limits::Limiter;
+use crate::metrics::Metrics;
+use crate::policy::Mode;
+use crate::proxy;
+use crate::reload::{self, Loaded, Loader};
+use crate::resolver::{self, Resolver};
+use crate::settings::{AuditLog, CaSource, PolicySource, Settings};
+use crate::trust::TrustFiles;
+use crate::upstream::Upstream;
+use crate::upstream::dial::Dialer;
+use crate::upstream::profile::Profiles;
+use crate::upstream::tls;
+
+/// How often unused connections are looked for, and gauges are set.
+const SWEEP: Duration = Duration::from_secs(5);
+/// How often a drain looks whether a connection is open.
+const DRAIN_LOOK: Duration = Duration::from_millis(20);
+/// How long the last audit lines may take.
+const FLUSH: Duration = Duration::from_secs(2);
+/// The copy of resolv.conf in the state directory.
+const RESOLV_CONF: &str = "resolv.conf";
 
 /// A started sidecar.
 pub struct Running {
-    addresses: Vec<SocketAddr>,
-    _listeners: Vec<TcpListener>,
+    engine: Arc<Engine>,
+    health: Arc<Health>,
+    proxy: Vec<SocketAddr>,
+    admin: Vec<SocketAddr>,
+    tasks: JoinSet<()>,
+}
+
+/// Starts everything. `observer` sees every audit record.
+///
+/// # Errors
+/// Whatever can't be started, with the file or address that is in the way.
+pub async fn start(settings: Settings, observer: Option<Observer>) -> anyhow::Result<Running> {
+    let metrics = Arc::new(Metrics::new());
+    let health = Arc::new(Health::new());
+    let audit = audit(&settings, observer, &metrics)?;
+    let roots = tls::base_roots(&settings.upstream_ca).map_err(|error| anyhow!(error))?;
+    let mut loader =
+        Loader::new(settings.policy.clone(), Profiles::new(roots), Arc::clone(&health), Arc::clone(&metrics));
+    let Loaded { policy, routes } = loader.start()?;
+    if settings.ca_name_constraints && policy.mode() == Mode::Audit {
+        return Err(anyhow!("--ca-name-constraints: not with a policy in mode: audit, which intercepts any host"));
+    }
+    let (hosts, hosts_seen) = watch::channel(reload::intercepted_hosts(&policy));
+    let keeper = keeper(&settings, &hosts_seen)?;
+    let leaves = Arc::new(LeafCache::new(keeper.signing(), settings.leaf_cache_size)?);
+    leaves.warm_up()?;
+    let dialer = Dialer::new(resolver(&settings)?, settings.dial_timeout, settings.tcp_keepalive);
+    let upstream = Upstream::new(dialer, &settings, Arc::clone(&metrics));
+    let enforcement = Arc::new(Enforcement::new(policy, routes));
+    let (limiter, numbers) = (Limiter::default(), Numbers::default());
+    let engine = Arc::new(Engine {
+        settings,
+        enforcement,
+        upstream,
+        leaves,
+        limiter,
+        audit,
+        metrics: Arc::clone(&metrics),
+        numbers,
+    });
+    let mut running =
+        Running { engine, health, proxy: Vec::new(), admin: Vec::new(), tasks: JoinSet::new() };
+    running.listen().await?;
+    running.keep(keeper, loader, hosts, hosts_seen);
+    let list = |addresses: &[SocketAddr]| addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+    tracing::info!(proxy = list(&running.proxy), admin = list(&running.admin), "ready");
+    Ok(running)
+}
+
+fn audit(settings: &Settings, observer: Option<Observer>, metrics: &Metrics) -> anyhow::Result<Audit> {
+    let known = |text: &Option<String>| text.clone().unwrap_or_default();
+    let identity = Identity {
+        pod: known(&settings.pod_name),
+        namespace: known(&settings.pod_namespace),
+        uid: known(&settings.pod_uid),
+    };
+    let output = match &settings.audit_log {
+        AuditLog::None => AuditOutput::None,
+        AuditLog::Stdout => AuditOutput::Stdout,
+        AuditLog::File(path) => AuditOutput::File(path.clone()),
+    };
+    let settings =
+        AuditSettings { identity, output, queue: settings.audit_queue, observer, lost: metrics.audit_lost() };
+    Audit::start(settings).context("the audit log can't be written")
+}
+
+fn keeper(settings: &Settings, hosts: &watch::Receiver<Arc<[String]>>) -> anyhow::Result<Keeper> {
+    let source = match (settings.ca, &settings.state_dir) {
+        (CaSource::Files, _) => Source::Files(CaFiles::in_dir(&settings.ca_dir)),
+        (CaSource::Generate, Some(state)) => Source::Made(MadeCa::kept_in(state)),
+        (CaSource::Generate, None) => Source::Made(MadeCa::in_memory()),
+    };
+    let source = match source {
+        Source::Made(made) => Source::Made(made.constrained(settings.ca_name_constraints)),
+        files @ Source::Files(_) => files,
+    };
+    let trust = settings.trust_dir.as_ref().map(TrustFiles::new);
+    let overlap = time::Duration::try_from(settings.ca_overlap).context("--ca-overlap")?;
+    let hosts = Arc::clone(&hosts.borrow());
+    Ok(Keeper::start(source, overlap, trust, hosts, OffsetDateTime::now_utc())?)
+}
+
+fn resolver(settings: &Settings) -> anyhow::Result<Resolver> {
+    let servers = if settings.dns.is_empty() { name_servers(settings)? } else { settings.dns.clone() };
+    let hosts = settings.hosts_file.as_deref().map_or_else(|| Ok(HashMap::new()), resolver::read_hosts_file);
+    let hosts = hosts.map_err(|error| anyhow!(error))?;
+    Resolver::new(&servers, settings.dns_timeout, &settings.resolve, hosts).map_err(|error| anyhow!(error))
+}
+
+/// The name servers of resolv.conf as it was at the first start: the workload may write the file afterwards, so a
+/// restarted container goes by its own copy.
+fn name_servers(settings: &Settings) -> anyhow::Result<Vec<SocketAddr>> {
+    let kept = settings.state_dir.as_ref().map(|dir| dir.join(RESOLV_CONF));
+    if let Some(text) = kept.as_deref().and_then(|path| fs::read(path).ok()) {
+        return resolver::name_servers(&text).map_err(|error| anyhow!("{RESOLV_CONF} in the state directory: {error}"));
+    }
+    let path = &settings.resolv_conf;
+    let text = match fs::read(path) {
+        Ok(text) => text,
+        Err(error) => return Ok(no_name_servers(path, &error.to_string())),
+    };
+    match resolver::name_servers(&text) {
+        Ok(servers) => {
+            if let Some(kept) = kept {
+                crate::trust::whole_file::replace(&kept, &text, 0o600)
+                    .with_context(|| format!("{} can't be kept", kept.display()))?;
+            }
+            Ok(servers)
+        }
+        Err(error) => Ok(no_name_servers(path, &error)),
+    }
+}
+
+/// A machine without name servers can still use `--resolve` and literals; names fail one by one, and say so.
+fn no_name_servers(path: &Path, problem: &str) -> Vec<SocketAddr> {
+    tracing::warn!("{}: {problem}; only --resolve, --hosts-file and IP literals work", path.display());
+    Vec::new()
 }
 
 impl Running {
     /// Where the proxy listens.
     #[must_use]
     pub fn proxy_addresses(&self) -> &[SocketAddr] {
-        &self.addresses
+        &self.proxy
     }
 
-    /// Ends it.
-    pub async fn drain(self) {}
+    async fn listen(&mut self) -> anyhow::Result<()> {
+        let settings = &self.engine.settings;
+        let proxies = bind_all(&settings.listen).await?;
+        let admins = bind_all(&settings.admin_listen).await?;
+        self.proxy = addresses(&proxies)?;
+        self.admin = addresses(&admins)?;
+        let own = self.proxy.iter().chain(&self.admin).copied().collect();
+        self.engine.upstream.dialer().refuse_own_listeners(own);
+        let places = Arc::new(Semaphore::new(settings.max_connections));
+        for listener in proxies {
+            self.tasks.spawn(proxy::serve(Arc::clone(&self.engine), listener, Arc::clone(&places)));
+        }
+        self.tasks.spawn(admin::serve(admins, Arc::clone(&self.health), Arc::clone(&self.engine.metrics)));
+        Ok(())
+    }
 
-    /// Why it cannot go on; waits for ever while it can.
+    /// Starts what keeps policy, CA, pool and gauges as they should be.
+    fn keep(
+        &mut self,
+        keeper: Keeper,
+        loader: Loader,
+        hosts: watch::Sender<Arc<[String]>>,
+        hosts_seen: watch::Receiver<Arc<[String]>>,
+    ) {
+        let (engine, health) = (Arc::clone(&self.engine), Arc::clone(&self.health));
+        self.tasks.spawn(report_ca(keeper.status(), health, Arc::clone(&engine.metrics)));
+        self.tasks.spawn(keeper.watch(engine.settings.ca_poll, hosts_seen));
+        match engine.settings.policy.clone() {
+            PolicySource::File(path) => {
+                let period = engine.settings.policy_poll;
+                self.tasks.spawn(reload::watch(Arc::clone(&engine), loader, path, period, hosts));
+            }
+            // The keeper watches until the sender is gone.
+            _ => drop(self.tasks.spawn(async move {
+                hosts.closed().await;
+            })),
+        }
+        self.tasks.spawn(sweep(engine));
+    }
+
+    /// Why it can't go on; waits for ever while it can.
     pub async fn failed(&mut self) -> anyhow::Error {
-        std::future::pending().await
+        match self.tasks.join_next().await {
+            Some(Err(error)) => anyhow!("a part of the proxy failed: {error}"),
+            _ => anyhow!("a part of the proxy ended by itself"),
+        }
+    }
+
+    /// Not ready any more, but serving on, also new connections, until none has been open for the quiet time or the
+    /// grace period is over: a workload beside it may get the same signal at the same moment.
+    pub async fn drain(self) {
+        self.health.drain();
+        let settings = &self.engine.settings;
+        let deadline = Instant::now() + settings.drain_grace;
+        let mut quiet_since = Instant::now();
+        while Instant::now() < deadline && quiet_since.elapsed() < settings.drain_quiet {
+            if self.engine.numbers.open_connections() > 0 {
+                quiet_since = Instant::now();
+            }
+            sleep(DRAIN_LOOK).await;
+        }
+        let open = self.engine.numbers.open_connections();
+        tracing::info!(open, "ending");
+        if !self.engine.audit.flush(FLUSH) {
+            tracing::warn!("audit lines were lost at the end");
+        }
     }
 }
 
-/// Starts everything.
-///
-/// # Errors
-/// Whatever cannot be started.
-pub async fn start(settings: Settings, _observer: Option<Observer>) -> anyhow::Result<Running> {
-    let (mut addresses, mut listeners) = (Vec::new(), Vec::new());
-    for address in settings.listen {
-        let listener = TcpListener::bind(address).await?;
-        addresses.push(listener.local_addr()?);
-        listeners.push(listener);
+/// Binds every address that this machine has. One is enough; none is an error, with the reason of each.
+async fn bind_all(wanted: &[SocketAddr]) -> anyhow::Result<Vec<TcpListener>> {
+    let (mut listeners, mut problems) = (Vec::new(), Vec::new());
+    for address in wanted {
+        match bind(*address).await {
+            Ok(listener) => listeners.push(listener),
+            Err(error) if is_missing_family(&error) => problems.push(format!("{address}: {error}")),
+            Err(error) => return Err(anyhow!("can't listen on {address}: {error}")),
+        }
     }
-    Ok(Running { addresses, _listeners: listeners })
+    if listeners.is_empty() && !wanted.is_empty() {
+        return Err(anyhow!("can't listen: {}", problems.join("; ")));
+    }
+    for problem in problems {
+        tracing::warn!(problem, "this address is passed over");
+    }
+    Ok(listeners)
+}
+
+async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    match TcpListener::bind(address).await {
+        // [::] means all addresses, and on a machine without IPv6 those are IPv4's.
+        Err(error) if address.ip().is_unspecified() && address.is_ipv6() && is_missing_family(&error) => {
+            TcpListener::bind((IpAddr::V4(Ipv4Addr::UNSPECIFIED), address.port())).await
+        }
+        bound => bound,
+    }
+}
+
+fn is_missing_family(error: &io::Error) -> bool {
+    use nix::errno::Errno;
+    let code = error.raw_os_error().map(Errno::from_raw);
+    matches!(code, Some(Errno::EADDRNOTAVAIL | Errno::EAFNOSUPPORT))
+}
+
+fn addresses(listeners: &[TcpListener]) -> io::Result<Vec<SocketAddr>> {
+    listeners.iter().map(TcpListener::local_addr).collect()
+}
+
+/// Passes on how the CAs are, to the health port and the metrics.
+async fn report_ca(mut status: watch::Receiver<Status>, health: Arc<Health>, metrics: Arc<Metrics>) {
+    let mut generation = 0;
+    loop {
+        let now = status.borrow_and_update().clone();
+        if now.generation != generation {
+            generation = now.generation;
+            metrics.ca_loaded(SystemTime::from(now.expires));
+        }
+        health.ca_loaded();
+        if let Some(error) = now.error {
+            health.ca_failed(error);
+        }
+        if status.changed().await.is_err() {
+            return std::future::pending().await;
+        }
+    }
+}
+
+async fn sweep(engine: Arc<Engine>) {
+    let mut ticks = interval(SWEEP);
+    loop {
+        ticks.tick().await;
+        engine.upstream.sweep();
+        let counters = engine.leaves.counters();
+        engine.metrics.leaves(counters.hits, counters.mints, counters.size);
+    }
 }

@@ -18,6 +18,7 @@ use super::{Failure, tls};
 use crate::body::RequestBody;
 use crate::destination::{Destination, Host, Scheme};
 use crate::meter::{Meter, Metered};
+use crate::metrics::{Metrics, Open, Protocol};
 use crate::policy::UpstreamHttp;
 use crate::refusal::Code;
 
@@ -45,6 +46,7 @@ pub struct Http1Connection {
     pub address: SocketAddr,
     /// Counts the bytes of HTTP on it.
     pub meter: Arc<Meter>,
+    _open: Open,
 }
 
 /// An HTTP/2 connection that several requests share.
@@ -53,6 +55,7 @@ pub struct Http2Connection {
     driver: Arc<dyn StreamLimit>,
     in_flight: AtomicUsize,
     last_used: Mutex<Instant>,
+    _open: Open,
     /// Where it leads.
     pub address: SocketAddr,
 }
@@ -132,10 +135,11 @@ pub async fn connect(
     profile: &Profile,
     want: Want,
     handshake_timeout: Duration,
+    metrics: &Metrics,
 ) -> Result<Made, Failure> {
     let (stream, address) = dialer.dial(&destination.host, destination.port, &profile.private_cidrs).await?;
     if destination.scheme == Scheme::Http {
-        return http1(stream, address).await;
+        return http1(stream, address, metrics).await;
     }
     let connector = match want {
         Want::Any => &profile.connectors.any,
@@ -147,13 +151,13 @@ pub async fn connect(
         .map_err(|error| tls::failure(&error).at(address))?;
     let is_http2 = stream.get_ref().1.alpn_protocol() == Some(tls::ALPN_H2);
     if is_http2 {
-        return http2(TokioIo::new(stream), address).await;
+        return http2(TokioIo::new(stream), address, metrics).await;
     }
     if profile.http == UpstreamHttp::Http2 && want == Want::Any {
         let detail = "the rule asks for HTTP/2, and the origin does not offer it";
         return Err(Failure::new(Code::UpstreamProtocol, detail).at(address));
     }
-    http1(stream, address).await
+    http1(stream, address, metrics).await
 }
 
 fn server_name(host: &Host) -> Result<ServerName<'static>, Failure> {
@@ -164,7 +168,7 @@ fn server_name(host: &Host) -> Result<ServerName<'static>, Failure> {
     }
 }
 
-async fn http1<S>(stream: S, address: SocketAddr) -> Result<Made, Failure>
+async fn http1<S>(stream: S, address: SocketAddr, metrics: &Metrics) -> Result<Made, Failure>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -180,10 +184,11 @@ where
     let (sender, connection) = builder.handshake(io).await.map_err(|error| protocol(&error, address))?;
     // The task ends with the connection; its error is also that of the request under way, which reports it.
     tokio::spawn(async move { drop(connection.with_upgrades().await) });
-    Ok(Made::Http1(Http1Connection { sender, address, meter }))
+    let _open = metrics.upstream(Protocol::Http1);
+    Ok(Made::Http1(Http1Connection { sender, address, meter, _open }))
 }
 
-async fn http2<T>(io: T, address: SocketAddr) -> Result<Made, Failure>
+async fn http2<T>(io: T, address: SocketAddr, metrics: &Metrics) -> Result<Made, Failure>
 where
     T: Read + Write + Unpin + Send + 'static,
 {
@@ -209,7 +214,8 @@ where
         drop(poll.await);
     });
     let (in_flight, last_used) = (AtomicUsize::new(0), Mutex::new(Instant::now()));
-    Ok(Made::Http2(Arc::new(Http2Connection { sender, driver, in_flight, last_used, address })))
+    let _open = metrics.upstream(Protocol::Http2);
+    Ok(Made::Http2(Arc::new(Http2Connection { sender, driver, in_flight, last_used, _open, address })))
 }
 
 fn protocol(error: &hyper::Error, address: SocketAddr) -> Failure {

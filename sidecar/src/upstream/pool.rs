@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -15,17 +16,29 @@ use super::connect::{self, Http1Connection, Http2Connection, Made, Want};
 use super::dial::Dialer;
 use super::profile::Profile;
 use crate::destination::Destination;
+use crate::metrics::{Metrics, Open, Protocol};
+use crate::settings::Settings;
 
-/// HTTP/2 connections to one destination at most. One is the rule; more are for origins that allow few streams.
-const MAX_HTTP2_CONNECTIONS: usize = 4;
-/// Idle HTTP/1.1 connections kept for one destination at most.
-const MAX_IDLE_HTTP1: usize = 32;
+/// The bounds of the pool.
+#[derive(Clone)]
+struct PoolLimits {
+    handshake_timeout: Duration,
+    /// The life of an unused connection.
+    idle: Duration,
+    /// Idle HTTP/1.1 connections to one destination.
+    http1_idle: usize,
+    /// Idle HTTP/1.1 connections to all destinations.
+    http1_idle_in_all: usize,
+    /// HTTP/2 connections to one destination: one is the rule, more are for origins that allow few streams.
+    http2: usize,
+    idle_count: Arc<AtomicUsize>,
+}
 
 /// All connections to origins.
 pub struct Upstream {
     dialer: Dialer,
-    handshake_timeout: Duration,
-    idle_limit: Duration,
+    metrics: Arc<Metrics>,
+    limits: PoolLimits,
     groups: Mutex<HashMap<Key, Arc<Group>>>,
 }
 
@@ -35,20 +48,19 @@ struct Key {
     profile: u64,
 }
 
-/// How many connections the pool holds, for the metrics.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Idle HTTP/1.1 connections.
-    pub http1_idle: usize,
-    /// Open HTTP/2 connections.
-    pub http2_open: usize,
-}
-
 impl Upstream {
-    /// A pool over `dialer`. `handshake_timeout` bounds TLS with an origin, `idle_limit` the life of an unused connection.
+    /// A pool over `dialer`, bounded as `settings` say.
     #[must_use]
-    pub fn new(dialer: Dialer, handshake_timeout: Duration, idle_limit: Duration) -> Self {
-        Self { dialer, handshake_timeout, idle_limit, groups: Mutex::new(HashMap::new()) }
+    pub fn new(dialer: Dialer, settings: &Settings, metrics: Arc<Metrics>) -> Self {
+        let limits = PoolLimits {
+            handshake_timeout: settings.handshake_timeout,
+            idle: settings.pool_idle_timeout,
+            http1_idle: settings.pool_per_host,
+            http1_idle_in_all: settings.pool_size,
+            http2: settings.pool_h2_connections,
+            idle_count: Arc::default(),
+        };
+        Self { dialer, metrics, limits, groups: Mutex::new(HashMap::new()) }
     }
 
     /// Makes the plain connections of opaque tunnels, and knows what may be dialled.
@@ -102,7 +114,8 @@ impl Upstream {
         profile: &Profile,
         want: Want,
     ) -> Result<Channel, Failure> {
-        let made = connect::connect(&self.dialer, destination, profile, want, self.handshake_timeout).await;
+        let timeout = self.limits.handshake_timeout;
+        let made = connect::connect(&self.dialer, destination, profile, want, timeout, &self.metrics).await;
         match made {
             Ok(made) => Ok(group.adopt(made, want)),
             Err(failure) => {
@@ -114,21 +127,19 @@ impl Upstream {
 
     fn group(&self, destination: &Destination, profile: &Profile) -> Arc<Group> {
         let key = Key { destination: destination.clone(), profile: profile.id };
-        Arc::clone(self.lock().entry(key).or_default())
+        let new = || Arc::new(Group::new(self.limits.clone(), Arc::clone(&self.metrics)));
+        Arc::clone(self.lock().entry(key).or_insert_with(new))
     }
 
-    /// Closes what was idle for too long, and forgets destinations without connections. Returns what is left.
-    pub fn sweep(&self) -> Counts {
-        let mut counts = Counts::default();
+    /// Closes what was idle for too long, and forgets destinations without connections.
+    pub fn sweep(&self) {
+        let limit = self.limits.idle;
         self.lock().retain(|_, group| {
             let mut state = group.lock();
-            state.idle.retain(|idle| !idle.connection.sender.is_closed() && idle.since.elapsed() < self.idle_limit);
-            state.http2.retain(|connection| !connection.is_closed() && !connection.is_idle_for(self.idle_limit));
-            counts.http1_idle += state.idle.len();
-            counts.http2_open += state.http2.len();
+            state.idle.retain(|idle| !idle.connection.sender.is_closed() && idle.since.elapsed() < limit);
+            state.http2.retain(|connection| !connection.is_closed() && !connection.is_idle_for(limit));
             !state.idle.is_empty() || !state.http2.is_empty() || Arc::strong_count(group) > 1
         });
-        counts
     }
 
     /// Forgets every connection whose profile is not among `profiles`. What runs on them goes on under its lease.
@@ -142,8 +153,9 @@ impl Upstream {
 }
 
 /// The connections to one destination under one profile.
-#[derive(Default)]
 struct Group {
+    limits: PoolLimits,
+    metrics: Arc<Metrics>,
     state: Mutex<GroupState>,
     freed: Notify,
     /// Held while a connection is made that others may be able to share.
@@ -161,6 +173,19 @@ struct GroupState {
 struct Idle {
     connection: Http1Connection,
     since: Instant,
+    _counted: Counted,
+}
+
+/// An idle connection's place among those that the pool may keep.
+struct Counted {
+    all: Arc<AtomicUsize>,
+    _metric: Open,
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.all.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 /// What a request finds in its group.
@@ -175,6 +200,10 @@ enum Reuse {
 }
 
 impl Group {
+    fn new(limits: PoolLimits, metrics: Arc<Metrics>) -> Self {
+        Self { limits, metrics, state: Mutex::default(), freed: Notify::new(), connecting: tokio::sync::Mutex::default() }
+    }
+
     fn reuse(self: &Arc<Self>) -> Reuse {
         let mut state = self.lock();
         state.http2.retain(|connection| !connection.is_closed());
@@ -188,7 +217,23 @@ impl Group {
             let used = Some(connection.meter.read());
             return Reuse::Channel(Channel::Http1(Http1Lease { connection, used, group: Arc::clone(self) }));
         }
-        state.missing()
+        state.missing(self.limits.http2)
+    }
+
+    fn keep(&self, connection: Http1Connection) {
+        let limits = &self.limits;
+        let mut state = self.lock();
+        if state.idle.len() >= limits.http1_idle {
+            return;
+        }
+        let counted = limits.idle_count.fetch_update(Ordering::AcqRel, Ordering::Acquire, |idle| {
+            (idle < limits.http1_idle_in_all).then_some(idle + 1)
+        });
+        if counted.is_ok() {
+            let all = Arc::clone(&limits.idle_count);
+            let counted = Counted { all, _metric: self.metrics.upstream_idle(Protocol::Http1) };
+            state.idle.push(Idle { connection, since: Instant::now(), _counted: counted });
+        }
     }
 
     fn adopt(self: &Arc<Self>, made: Made, want: Want) -> Channel {
@@ -221,10 +266,10 @@ impl Group {
 }
 
 impl GroupState {
-    fn missing(&self) -> Reuse {
+    fn missing(&self, most_http2: usize) -> Reuse {
         if self.speaks_http1 {
             Reuse::Connect
-        } else if self.http2.len() >= MAX_HTTP2_CONNECTIONS {
+        } else if self.http2.len() >= most_http2 {
             Reuse::Wait
         } else {
             Reuse::ConnectAlone
@@ -270,12 +315,8 @@ impl Http1Lease {
 
     /// Gives the connection back once its response has been read to the end.
     pub fn recycle(self) {
-        if self.connection.sender.is_closed() {
-            return;
-        }
-        let mut state = self.group.lock();
-        if state.idle.len() < MAX_IDLE_HTTP1 {
-            state.idle.push(Idle { connection: self.connection, since: Instant::now() });
+        if !self.connection.sender.is_closed() {
+            self.group.keep(self.connection);
         }
     }
 }

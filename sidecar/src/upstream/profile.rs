@@ -3,7 +3,7 @@
 //! Connections and TLS sessions belong to a profile. A policy that changes any of it gets another profile, so nothing that
 //! an old policy made serves a request of a new one.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -44,6 +44,12 @@ pub struct Routes {
 }
 
 impl Routes {
+    /// The numbers of all its profiles.
+    #[must_use]
+    pub fn ids(&self) -> HashSet<u64> {
+        self.by_rule.values().map(|profile| profile.id).chain([self.default.id]).collect()
+    }
+
     /// The profile of the rule with this id, or the default one.
     #[must_use]
     pub fn of(&self, rule: Option<&str>) -> Arc<Profile> {
@@ -87,6 +93,14 @@ impl Profiles {
             Ok(_) => Err(problems),
             Err(problem) => Err(vec![problem]),
         }
+    }
+
+    /// Whether the files that `policy` names have another content than when its routes were made.
+    #[must_use]
+    pub fn would_change(&self, policy: &Policy) -> bool {
+        policy.rules().iter().any(|rule| {
+            Content::read(&rule.upstream, &rule.private_cidrs).is_ok_and(|content| !self.known.contains_key(&content))
+        })
     }
 
     fn profile(&mut self, options: &UpstreamOptions, private_cidrs: &[IpNet]) -> Result<Arc<Profile>, String> {

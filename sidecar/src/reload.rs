@@ -1,0 +1,200 @@
+//! The policy file, watched by content: loads it, keeps the last good one, and puts a new one in force.
+//!
+//! Polled, because file notification is not reliable on every mount. Nothing here judges a request.
+
+use std::collections::HashSet;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::admin::Health;
+use crate::destination::Scheme;
+use crate::engine::Engine;
+use crate::metrics::Metrics;
+use crate::policy::{Mode, Policy, Tls};
+use crate::settings::PolicySource;
+use crate::upstream::profile::{Profiles, Routes};
+
+/// A policy, ready to be put in force.
+pub struct Loaded {
+    /// The rules.
+    pub policy: Policy,
+    /// How each rule's origins are reached.
+    pub routes: Routes,
+}
+
+/// Loads the policy, and again when its content changes.
+pub struct Loader {
+    source: PolicySource,
+    profiles: Profiles,
+    health: Arc<Health>,
+    metrics: Arc<Metrics>,
+    seen: Seen,
+}
+
+/// What the last look at the file found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Seen {
+    Content(Vec<u8>),
+    /// Once may be a replacement under way; twice is a file that is gone.
+    MissingOnce,
+    Missing,
+    Unreadable(String),
+}
+
+impl Loader {
+    /// A loader for `source` that reaches origins by `profiles`.
+    #[must_use]
+    pub fn new(source: PolicySource, profiles: Profiles, health: Arc<Health>, metrics: Arc<Metrics>) -> Self {
+        Self { source, profiles, health, metrics, seen: Seen::Missing }
+    }
+
+    /// The policy to begin with. One that is missing or broken denies everything, and is reported.
+    ///
+    /// # Errors
+    /// Only where the policy stands in the arguments, which will not mend itself: every problem of it.
+    pub fn start(&mut self) -> anyhow::Result<Loaded> {
+        let (text, parsed) = match self.source.clone() {
+            PolicySource::File(path) => return Ok(self.start_from(&path)),
+            PolicySource::None => ("no policy", Ok(Policy::deny_all())),
+            PolicySource::AllowedDomains(list) => ("allowed domains", Policy::from_allowed_domains(&list)),
+            PolicySource::Text(text) => ("the policy", Policy::parse(text.as_bytes())),
+        };
+        let policy = parsed.map_err(|errors| anyhow::anyhow!("{text}: {errors}"))?;
+        self.ready(policy).map_err(|problems| anyhow::anyhow!("{text}: {}", problems.join("; ")))
+    }
+
+    fn start_from(&mut self, path: &Path) -> Loaded {
+        let seen = match look(path) {
+            Seen::MissingOnce => Seen::Missing,
+            seen => seen,
+        };
+        self.take(path, seen).unwrap_or_else(|| self.deny_all())
+    }
+
+    /// Whether the file has changed since the last look, and if so what is to be put in force.
+    fn poll(&mut self, path: &Path) -> Option<Loaded> {
+        let seen = match (look(path), &self.seen) {
+            (Seen::MissingOnce, Seen::MissingOnce | Seen::Missing) => Seen::Missing,
+            (seen, _) => seen,
+        };
+        if seen == self.seen { self.with_changed_files(path) } else { self.take(path, seen) }
+    }
+
+    fn take(&mut self, path: &Path, seen: Seen) -> Option<Loaded> {
+        self.seen = seen.clone();
+        let problems = match seen {
+            Seen::MissingOnce => return None,
+            Seen::Missing => {
+                self.failed(vec![format!("{} is missing; everything is refused", path.display())]);
+                return Some(self.deny_all());
+            }
+            Seen::Unreadable(error) => vec![error],
+            Seen::Content(text) => match self.parse(path, &text) {
+                Ok(loaded) => return Some(loaded),
+                Err(problems) => problems,
+            },
+        };
+        self.failed(problems);
+        None
+    }
+
+    fn parse(&mut self, path: &Path, text: &[u8]) -> Result<Loaded, Vec<String>> {
+        let named = |problem: &dyn std::fmt::Display| format!("{}: {problem}", path.display());
+        let policy = Policy::parse(text)
+            .map_err(|errors| errors.0.iter().map(|problem| named(problem)).collect::<Vec<_>>())?;
+        self.ready(policy).map_err(|problems| problems.iter().map(|problem| named(problem)).collect())
+    }
+
+    /// The certificates that a rule names are part of the policy: other content is another policy.
+    fn with_changed_files(&mut self, path: &Path) -> Option<Loaded> {
+        let Seen::Content(text) = self.seen.clone() else { return None };
+        let policy = Policy::parse(&text).ok()?;
+        let names_files = |rule: &Arc<crate::policy::Rule>| {
+            !rule.upstream.ca.is_empty() || rule.upstream.client_cert.is_some()
+        };
+        if !policy.rules().iter().any(names_files) || !self.profiles.would_change(&policy) {
+            return None;
+        }
+        match self.ready(policy) {
+            Ok(loaded) => Some(loaded),
+            Err(problems) => {
+                self.failed(problems.iter().map(|problem| format!("{}: {problem}", path.display())).collect());
+                None
+            }
+        }
+    }
+
+    fn ready(&mut self, policy: Policy) -> Result<Loaded, Vec<String>> {
+        let routes = self.profiles.routes(&policy)?;
+        for warning in policy.warnings() {
+            tracing::warn!(%warning, "the policy is valid, but");
+        }
+        self.health.policy_loaded(policy.digest());
+        self.metrics.policy_loaded(policy.digest());
+        tracing::info!(digest = policy.digest(), destinations = policy.rules().len(), "policy loaded");
+        Ok(Loaded { policy, routes })
+    }
+
+    fn deny_all(&mut self) -> Loaded {
+        let policy = Policy::deny_all();
+        let routes = self.profiles.routes(&policy).expect("a policy without rules names no file");
+        Loaded { policy, routes }
+    }
+
+    fn failed(&self, problems: Vec<String>) {
+        for problem in &problems {
+            tracing::error!(problem, "the policy was not loaded");
+        }
+        self.metrics.policy_reload_failed();
+        self.health.policy_failed(problems);
+    }
+}
+
+fn look(path: &Path) -> Seen {
+    match fs::read(path) {
+        Ok(text) => Seen::Content(text),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Seen::MissingOnce,
+        Err(error) => Seen::Unreadable(format!("{}: {error}", path.display())),
+    }
+}
+
+/// The hosts that `policy` intercepts, for name constraints: none where any host may be intercepted.
+#[must_use]
+pub fn intercepted_hosts(policy: &Policy) -> Arc<[String]> {
+    if policy.mode() == Mode::Audit {
+        return Arc::default();
+    }
+    let intercepted = |rule: &&Arc<crate::policy::Rule>| rule.scheme == Scheme::Https && rule.tls == Tls::Intercept;
+    let hosts: HashSet<String> = policy.rules().iter().filter(intercepted).map(|rule| rule.pattern.to_string()).collect();
+    let mut hosts: Vec<String> = hosts.into_iter().collect();
+    hosts.sort_unstable();
+    hosts.into()
+}
+
+/// Looks at the file every `period` and puts what changed in force, until the task is dropped. `hosts` is told of the
+/// intercepted hosts first, so that the CA may sign for them when the first request comes.
+pub async fn watch(
+    engine: Arc<Engine>,
+    mut loader: Loader,
+    path: PathBuf,
+    period: Duration,
+    hosts: watch::Sender<Arc<[String]>>,
+) {
+    let mut ticks = interval(period);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let Some(Loaded { policy, routes }) = loader.poll(&path) else { continue };
+        hosts.send_replace(intercepted_hosts(&policy));
+        let profiles = routes.ids();
+        let revoked = engine.enforcement.swap(policy, routes);
+        engine.upstream.retain_profiles(|id| profiles.contains(&id));
+        tracing::info!(revoked, "another policy is in force");
+    }
+}
