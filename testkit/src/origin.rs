@@ -34,15 +34,17 @@ pub use self::head::Head;
 pub use self::journal::{Outcome, RecordedConnection, RecordedRequest, TlsFacts};
 
 use self::journal::Journal;
+pub(crate) use self::tls::acceptor;
 use crate::pki::{Issued, TestCa};
 
 /// The names that an origin's own certificate has, beside the loopback addresses.
 pub const NAMES: &[&str] = &["origin.test", "*.origin.test", "localhost"];
 
 /// A byte stream, with TLS or without.
-pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
-pub(crate) type Io = Box<dyn Stream>;
+/// A byte stream of either kind.
+pub type Io = Box<dyn Stream>;
 
 /// Which protocols an origin speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
