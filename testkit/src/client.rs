@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 
 pub use self::http::{Body, Client, Fetched, bytes_body, empty_body, read};
 pub use self::tls::ClientTls;
-use crate::origin::parse_response_head;
+use crate::origin::{ResponseHead, parse_response_head};
 
 /// How often [`eventually`] looks at its condition.
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
@@ -117,7 +117,7 @@ pub async fn connect_with(proxy: SocketAddr, request: &[u8]) -> io::Result<(Conn
     stream.set_nodelay(true)?;
     stream.write_all(request).await?;
     let head = read_head(&mut stream).await?;
-    let (status, reason, headers) = parse_response_head(&head)?;
+    let ResponseHead { status, reason, headers } = parse_response_head(&head)?;
     let mut reply = ConnectReply { status, reason, headers, body: Vec::new() };
     if !(200..300).contains(&status) {
         match reply.header("content-length").and_then(|length| length.parse().ok()) {

@@ -33,7 +33,7 @@ use tokio_rustls::TlsAcceptor;
 pub use self::head::Head;
 pub use self::journal::{Outcome, RecordedConnection, RecordedRequest, TlsFacts};
 
-pub(crate) use self::head::parse_response_head;
+pub(crate) use self::head::{ResponseHead, parse_response_head};
 use self::journal::Journal;
 pub(crate) use self::tls::acceptor;
 use crate::pki::{Issued, TestCa};
