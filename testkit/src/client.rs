@@ -1,6 +1,7 @@
 //! Clients for tests: raw bytes to a proxy, CONNECT, TLS inside the tunnel, HTTP over it. Nothing here follows redirects,
 //! retries or falls back: what a test asks for is what is sent.
 
+mod body;
 mod http;
 mod tls;
 
@@ -8,10 +9,11 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-pub use self::http::{Body, Client, Fetched, bytes_body, empty_body, read};
+pub use self::body::{Body, Consumed, bytes_body, consume, empty_body, pattern_body};
+pub use self::http::{Client, Fetched, read};
 pub use self::tls::ClientTls;
 use crate::origin::{ResponseHead, parse_response_head};
 
@@ -36,6 +38,9 @@ pub async fn eventually(deadline: Duration, mut condition: impl FnMut() -> bool)
     };
     assert!(tokio::time::timeout(deadline, held).await.is_ok(), "the condition did not hold within {deadline:?}");
 }
+
+/// The key that [`websocket`] sends: the example of RFC 6455 1.3.
+pub const WEBSOCKET_KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 
 /// What came back on a raw connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,20 +83,20 @@ pub async fn read_all(stream: &mut (impl AsyncRead + Unpin), deadline: Duration)
     RawReply { bytes, closed }
 }
 
-/// The answer to a CONNECT.
+/// The answer to a CONNECT or an upgrade, up to where the protocol switches.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConnectReply {
+pub struct Reply {
     /// The status code.
     pub status: u16,
     /// The reason phrase.
     pub reason: String,
     /// Header fields in order.
     pub headers: Vec<(String, String)>,
-    /// The body of a refusal; empty for a 2xx, which has none (RFC 9110 9.3.6).
+    /// The body of a refusal; empty for 101 and for a 2xx to CONNECT, which have none (RFC 9110 9.3.6).
     pub body: Vec<u8>,
 }
 
-impl ConnectReply {
+impl Reply {
     /// The value of the first field with this name, in any case.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
@@ -103,7 +108,7 @@ impl ConnectReply {
 ///
 /// # Errors
 /// Where the proxy cannot be reached, or does not answer with HTTP.
-pub async fn connect_through(proxy: SocketAddr, authority: &str) -> io::Result<(ConnectReply, TcpStream)> {
+pub async fn connect_through(proxy: SocketAddr, authority: &str) -> io::Result<(Reply, TcpStream)> {
     let request = format!("CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n\r\n");
     connect_with(proxy, request.as_bytes()).await
 }
@@ -112,29 +117,53 @@ pub async fn connect_through(proxy: SocketAddr, authority: &str) -> io::Result<(
 ///
 /// # Errors
 /// As there.
-pub async fn connect_with(proxy: SocketAddr, request: &[u8]) -> io::Result<(ConnectReply, TcpStream)> {
+pub async fn connect_with(proxy: SocketAddr, request: &[u8]) -> io::Result<(Reply, TcpStream)> {
     let mut stream = TcpStream::connect(proxy).await?;
     stream.set_nodelay(true)?;
-    stream.write_all(request).await?;
-    let head = read_head(&mut stream).await?;
-    let ResponseHead { status, reason, headers } = parse_response_head(&head)?;
-    let mut reply = ConnectReply { status, reason, headers, body: Vec::new() };
-    if !(200..300).contains(&status) {
-        match reply.header("content-length").and_then(|length| length.parse().ok()) {
-            Some(length) => {
-                reply.body = vec![0; length];
-                stream.read_exact(&mut reply.body).await?;
-            }
-            None => {
-                stream.read_to_end(&mut reply.body).await?;
-            }
-        }
-    }
+    let reply = ask(&mut stream, request).await?;
     Ok((reply, stream))
 }
 
+/// Asks for a WebSocket at `path` over `stream`. After a 101, the stream carries frames; the caller checks the fields.
+///
+/// # Errors
+/// Where the answer is not HTTP.
+pub async fn websocket<S>(stream: &mut S, host: &str, path: &str) -> io::Result<Reply>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let request = format!(
+        "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {WEBSOCKET_KEY}\r\n\r\n"
+    );
+    ask(stream, request.as_bytes()).await
+}
+
+async fn ask<S>(stream: &mut S, request: &[u8]) -> io::Result<Reply>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    stream.write_all(request).await?;
+    stream.flush().await?;
+    let ResponseHead { status, reason, headers } = parse_response_head(&read_head(stream).await?)?;
+    let mut reply = Reply { status, reason, headers, body: Vec::new() };
+    if status == 101 || (200..300).contains(&status) {
+        return Ok(reply);
+    }
+    match reply.header("content-length").and_then(|length| length.parse().ok()) {
+        Some(length) => {
+            reply.body = vec![0; length];
+            stream.read_exact(&mut reply.body).await?;
+        }
+        None => {
+            stream.read_to_end(&mut reply.body).await?;
+        }
+    }
+    Ok(reply)
+}
+
 /// Byte by byte, because what follows the head belongs to the tunnel.
-async fn read_head(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
+async fn read_head(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Vec<u8>> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         if head.len() > MAX_HEAD {
@@ -165,4 +194,21 @@ pub async fn tunnel(proxy: SocketAddr, authority: &str) -> io::Result<TcpStream>
 pub async fn https_through(proxy: SocketAddr, host: &str, port: u16, tls: &ClientTls) -> io::Result<Client> {
     let stream = tunnel(proxy, &format!("{host}:{port}")).await?;
     Client::over_tls(tls.handshake(host, stream).await?).await
+}
+
+/// A client that sends `http://` requests to the proxy in absolute form.
+///
+/// # Errors
+/// Where the proxy does not accept connections.
+pub async fn http_through(proxy: SocketAddr) -> io::Result<Client> {
+    Client::http1_proxy(TcpStream::connect(proxy).await?).await
+}
+
+/// GET of a path from a plain HTTP server, such as the sidecar's health port.
+///
+/// # Errors
+/// Where it does not answer.
+pub async fn http_get(server: SocketAddr, path: &str) -> io::Result<Fetched> {
+    let mut client = Client::http1(TcpStream::connect(server).await?).await?;
+    client.get(&format!("http://{server}{path}")).await
 }

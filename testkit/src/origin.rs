@@ -16,7 +16,7 @@ pub mod websocket;
 
 use std::future::Future;
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -95,8 +95,9 @@ pub struct Builder {
     certificate: Option<Issued>,
     client_roots: Vec<CertificateDer<'static>>,
     tickets: bool,
+    keeps_requests: bool,
     ipv6: bool,
-    port: u16,
+    address: SocketAddr,
 }
 
 impl Builder {
@@ -159,11 +160,25 @@ impl Builder {
     /// Listens on this port instead of a free one.
     #[must_use]
     pub fn port(mut self, port: u16) -> Self {
-        self.port = port;
+        self.address.set_port(port);
         self
     }
 
-    /// Starts listening on loopback.
+    /// Listens on this address instead of 127.0.0.1, for tests whose clients are in other network namespaces.
+    #[must_use]
+    pub fn address(mut self, address: IpAddr) -> Self {
+        self.address.set_ip(address);
+        self
+    }
+
+    /// Counts requests but keeps no record of them, for benchmarks.
+    #[must_use]
+    pub fn without_requests(mut self) -> Self {
+        self.keeps_requests = false;
+        self
+    }
+
+    /// Starts listening.
     ///
     /// # Panics
     /// Where a port cannot be bound, or outside of a tokio runtime.
@@ -174,7 +189,8 @@ impl Builder {
         let certificate = self.certificate.unwrap_or_else(|| ca.issue(&names));
         let acceptor = (self.options.protocols != Protocols::Plain)
             .then(|| tls::acceptor(certificate, self.options.protocols, self.client_roots, self.tickets));
-        let v4 = TcpListener::bind((Ipv4Addr::LOCALHOST, self.port)).await.expect("loopback has a free port");
+        let v4 = TcpListener::bind(self.address).await;
+        let v4 = v4.unwrap_or_else(|error| panic!("cannot listen on {}: {error}", self.address));
         let address = v4.local_addr().expect("a bound socket has an address");
         let mut listeners = vec![v4];
         if self.ipv6 {
@@ -183,7 +199,7 @@ impl Builder {
         }
         let shared = Arc::new(Shared {
             options: self.options,
-            journal: Arc::new(Journal::new()),
+            journal: Arc::new(Journal::new(self.keeps_requests)),
             released: watch::Sender::new(0),
             git: OnceCell::new(),
         });
@@ -211,12 +227,13 @@ impl Origin {
             certificate: None,
             client_roots: Vec::new(),
             tickets: false,
+            keeps_requests: true,
             ipv6: false,
-            port: 0,
+            address: (Ipv4Addr::LOCALHOST, 0).into(),
         }
     }
 
-    /// The IPv4 address and port that it listens on.
+    /// The address and port that it listens on.
     #[must_use]
     pub fn addr(&self) -> SocketAddr {
         self.address
@@ -240,6 +257,12 @@ impl Origin {
         self.shared.journal.requests()
     }
 
+    /// How many requests have arrived.
+    #[must_use]
+    pub fn request_count(&self) -> usize {
+        self.shared.journal.request_count()
+    }
+
     /// Every connection so far, in order of arrival.
     #[must_use]
     pub fn connections(&self) -> Vec<RecordedConnection> {
@@ -251,7 +274,10 @@ impl Origin {
     /// # Panics
     /// After `deadline`, with what did arrive.
     pub async fn wait_for_requests(&self, count: usize, deadline: Duration) -> Vec<RecordedRequest> {
-        self.wait_until(deadline, |requests| requests.len() >= count).await
+        let arrived = self.shared.journal.wait(deadline, |journal| journal.request_count() >= count).await;
+        let requests = self.requests();
+        assert!(arrived, "fewer than {count} requests after {deadline:?}: {requests:#?}");
+        requests
     }
 
     /// Waits until `condition` holds for the requests so far.

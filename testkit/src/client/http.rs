@@ -4,28 +4,14 @@ use std::io;
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode};
-use http_body_util::combinators::BoxBody;
-use http_body_util::{BodyExt as _, Empty, Full};
+use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::client::TlsStream;
 
-/// The body of a request.
-pub type Body = BoxBody<Bytes, io::Error>;
-
-/// No body.
-#[must_use]
-pub fn empty_body() -> Body {
-    Empty::new().map_err(|never| match never {}).boxed()
-}
-
-/// A body of known length.
-#[must_use]
-pub fn bytes_body(bytes: impl Into<Bytes>) -> Body {
-    Full::new(bytes.into()).map_err(|never| match never {}).boxed()
-}
+use super::body::{Body, bytes_body, empty_body};
 
 /// A response that was read whole.
 #[derive(Clone, Debug)]
@@ -61,6 +47,8 @@ impl Fetched {
 pub enum Client {
     /// HTTP/1.1. Requests need a `Host` field; the target is sent as the URI has it.
     Http1(http1::SendRequest<Body>),
+    /// HTTP/1.1 to a proxy: targets are in absolute form.
+    Http1Proxy(http1::SendRequest<Body>),
     /// HTTP/2. The URI is absolute: it fills the pseudo-header fields.
     Http2(http2::SendRequest<Body>),
 }
@@ -74,10 +62,18 @@ impl Client {
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
-        // An error of the connection shows in the request that it hit.
-        tokio::spawn(async { drop(connection.with_upgrades().await) });
-        Ok(Self::Http1(sender))
+        Ok(Self::Http1(http1_sender(stream).await?))
+    }
+
+    /// HTTP/1.1 over `stream`, which ends at a proxy.
+    ///
+    /// # Errors
+    /// Where the connection ends at once.
+    pub async fn http1_proxy<S>(stream: S) -> io::Result<Self>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        Ok(Self::Http1Proxy(http1_sender(stream).await?))
     }
 
     /// HTTP/2 over `stream`.
@@ -122,7 +118,7 @@ impl Client {
     /// Where the connection or the stream ends before that.
     pub async fn send(&mut self, request: Request<Body>) -> io::Result<Response<Incoming>> {
         match self {
-            Self::Http1(sender) => {
+            Self::Http1(sender) | Self::Http1Proxy(sender) => {
                 sender.ready().await.map_err(io::Error::other)?;
                 sender.send_request(request).await.map_err(io::Error::other)
             }
@@ -141,16 +137,29 @@ impl Client {
     ///
     /// # Panics
     /// Where the URI is not absolute.
-    pub async fn fetch(&mut self, mut request: Request<Body>) -> io::Result<Fetched> {
+    pub async fn fetch(&mut self, request: Request<Body>) -> io::Result<Fetched> {
+        read(self.open(request).await?).await
+    }
+
+    /// As [`Client::fetch`], but returns when the head of the response is there.
+    ///
+    /// # Errors
+    /// Where the exchange breaks off before that.
+    ///
+    /// # Panics
+    /// Where the URI is not absolute.
+    pub async fn open(&mut self, mut request: Request<Body>) -> io::Result<Response<Incoming>> {
         if !self.is_http2() {
             let uri = request.uri().clone();
             let authority = uri.authority().expect("the URI is absolute").as_str();
             let host = authority.parse().expect("an authority is a field value");
             request.headers_mut().entry(http::header::HOST).or_insert(host);
-            let target = uri.path_and_query().map_or("/", |target| target.as_str());
-            *request.uri_mut() = target.parse().expect("a path is a URI");
+            if let Self::Http1(_) = self {
+                let target = uri.path_and_query().map_or("/", |target| target.as_str());
+                *request.uri_mut() = target.parse().expect("a path is a URI");
+            }
         }
-        read(self.send(request).await?).await
+        self.send(request).await
     }
 
     /// GET of an absolute URI.
@@ -168,6 +177,16 @@ impl Client {
     pub async fn post(&mut self, uri: &str, body: impl Into<Bytes>) -> io::Result<Fetched> {
         self.fetch(Request::post(uri).body(bytes_body(body)).map_err(io::Error::other)?).await
     }
+}
+
+async fn http1_sender<S>(stream: S) -> io::Result<http1::SendRequest<Body>>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
+    // An error of the connection shows in the request that it hit.
+    tokio::spawn(async { drop(connection.with_upgrades().await) });
+    Ok(sender)
 }
 
 /// Reads a response whole.

@@ -1,7 +1,7 @@
 //! The routes, over HTTP/1.1 and HTTP/2, and the journal.
 
 use http_body_util::BodyExt as _;
-use sandgate_testkit::client::{Client, bytes_body, empty_body};
+use sandgate_testkit::client::{Client, bytes_body, consume, empty_body, pattern_body};
 use sandgate_testkit::digest::{pattern_sha256, sha256};
 use sandgate_testkit::origin::{Origin, Outcome};
 
@@ -147,11 +147,25 @@ async fn statuses_redirects_and_unknown_paths_are_answered() {
     assert_eq!(origin.connections().len(), 1, "keep-alive holds");
 }
 
-async fn open(client: &mut Client, origin: &Origin, path: &str) -> hyper::body::Incoming {
-    let target = if client.is_http2() { uri(origin, path) } else { path.to_owned() };
-    let mut request = http::Request::get(target);
-    if !client.is_http2() {
-        request = request.header("host", format!("origin.test:{}", origin.port()));
+#[tokio::test]
+async fn long_bodies_are_streamed_in_both_directions() {
+    const LENGTH: u64 = 64 << 20;
+    let origin = Origin::builder().without_requests().start().await;
+    for alpn in ["http/1.1", "h2"] {
+        let mut client = client(&origin, alpn).await;
+        let body = open(&mut client, &origin, &format!("/bytes/{LENGTH}")).await;
+        let consumed = consume(body, |_| {}).await.unwrap();
+        assert_eq!((consumed.bytes, consumed.sha256), (LENGTH, pattern_sha256(LENGTH)), "{alpn}");
+        for announced in [true, false] {
+            let request = http::Request::post(uri(&origin, "/upload")).body(pattern_body(LENGTH, announced)).unwrap();
+            let answer = client.fetch(request).await.unwrap().json();
+            assert_eq!(answer["body_sha256"], pattern_sha256(LENGTH), "{alpn} {announced}");
+        }
     }
-    client.send(request.body(empty_body()).unwrap()).await.unwrap().into_body()
+    assert_eq!((origin.request_count(), origin.requests().len()), (6, 0));
+}
+
+async fn open(client: &mut Client, origin: &Origin, path: &str) -> hyper::body::Incoming {
+    let request = http::Request::get(uri(origin, path)).body(empty_body()).unwrap();
+    client.open(request).await.unwrap().into_body()
 }

@@ -3,43 +3,32 @@
 use std::net::SocketAddr;
 
 use bytes::{BufMut as _, BytesMut};
-use sandgate_testkit::client::{ClientTls, bytes_body, connect_through, https_through, raw};
+use sandgate_testkit::client::{
+    ClientTls, Reply, WEBSOCKET_KEY, bytes_body, connect_through, http_get, http_through, https_through, raw, websocket,
+};
 use sandgate_testkit::origin::websocket::{CLOSE, Frame, PING, PONG, TEXT, accept_key};
 use sandgate_testkit::origin::{Origin, Protocols};
-use sandgate_testkit::raw_origin::RawOrigin;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use sandgate_testkit::raw_origin::{RawOrigin, scripts};
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
 
 use super::{DEADLINE, client, uri};
 
-const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
-
-async fn upgrade(origin: &Origin, path: &str) -> (String, impl AsyncReadWrite) {
+async fn upgrade(origin: &Origin, path: &str) -> (Reply, TlsStream<TcpStream>) {
     let tls = ClientTls::new(&origin.ca().root_pem());
     let stream = TcpStream::connect(origin.addr()).await.unwrap();
     let mut stream = tls.handshake("origin.test", stream).await.unwrap();
-    let request = format!(
-        "GET {path} HTTP/1.1\r\nHost: origin.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n\r\n"
-    );
-    stream.write_all(request.as_bytes()).await.unwrap();
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        head.push(stream.read_u8().await.unwrap());
-    }
-    (String::from_utf8(head).unwrap(), stream)
+    (websocket(&mut stream, "origin.test", path).await.unwrap(), stream)
 }
-
-trait AsyncReadWrite: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin {}
-impl<T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin> AsyncReadWrite for T {}
 
 #[tokio::test]
 async fn a_websocket_echoes_messages_pings_and_the_close() {
     let origin = Origin::builder().start().await;
-    let (head, mut stream) = upgrade(&origin, "/ws").await;
+    let (reply, mut stream) = upgrade(&origin, "/ws").await;
     // The example of RFC 6455 1.3.
-    assert_eq!(accept_key(KEY), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
-    assert!(head.starts_with("HTTP/1.1 101 ") && head.contains(&accept_key(KEY)), "{head}");
+    assert_eq!(accept_key(WEBSOCKET_KEY), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+    assert_eq!((reply.status, reply.header("sec-websocket-accept")), (101, Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo=")));
     let sent = [Frame::new(TEXT, "hi"), Frame::new(TEXT, "x".repeat(300)), Frame::new(TEXT, "y".repeat(70_000))];
     for frame in sent.into_iter().chain([Frame::new(PING, "p"), Frame::new(CLOSE, [3, 232])]) {
         stream.write_all(&frame.encode(Some([1, 2, 3, 4]))).await.unwrap();
@@ -52,8 +41,9 @@ async fn a_websocket_echoes_messages_pings_and_the_close() {
 #[tokio::test]
 async fn wrong_and_unasked_switches_are_wrong() {
     let origin = Origin::builder().start().await;
-    let (head, _) = upgrade(&origin, "/ws-bad-accept").await;
-    assert!(head.starts_with("HTTP/1.1 101 ") && !head.contains(&accept_key(KEY)), "{head}");
+    let (reply, _) = upgrade(&origin, "/ws-bad-accept").await;
+    assert_eq!(reply.status, 101);
+    assert_ne!(reply.header("sec-websocket-accept"), Some(accept_key(WEBSOCKET_KEY).as_str()));
     let plain = Origin::builder().protocols(Protocols::Plain).start().await;
     let reply =
         raw(plain.addr(), b"GET /unasked-101 HTTP/1.1\r\nHost: a\r\n\r\n", std::time::Duration::from_millis(300));
@@ -123,4 +113,13 @@ async fn clients_go_through_a_proxy_and_see_its_refusals() {
     let (reply, _) = connect_through(proxy.addr(), "denied.test:443").await.unwrap();
     assert_eq!((reply.status, reply.reason.as_str(), reply.body.as_slice()), (403, "Forbidden: no", &b"no\n"[..]));
     assert!(https_through(proxy.addr(), "denied.test", 443, &tls).await.is_err());
+}
+
+#[tokio::test]
+async fn plain_requests_go_in_absolute_form_to_a_proxy_and_in_origin_form_to_a_server() {
+    let server = RawOrigin::plain(scripts::close_when_idle).await;
+    http_through(server.addr()).await.unwrap().get("http://origin.test/a?b").await.unwrap();
+    http_get(server.addr(), "/healthz").await.unwrap();
+    let lines: Vec<String> = server.requests().iter().map(|head| head.lines().next().unwrap().to_owned()).collect();
+    assert_eq!(lines, ["GET http://origin.test/a?b HTTP/1.1", "GET /healthz HTTP/1.1"]);
 }
