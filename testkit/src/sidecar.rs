@@ -275,7 +275,7 @@ mod tests {
     #[tokio::test]
     async fn a_process_is_watched_and_ended_by_a_signal() {
         let script = r#"echo '{"message":"ready","proxy":"127.0.0.1:1","admin":"127.0.0.1:2"}' >&2
-            trap 'exit 7' TERM; echo '{"v":1}'; while :; do sleep 0.01; done"#;
+            sleep 60 & trap "kill $!; exit 7" TERM; echo '{"v":1}'; wait"#;
         let mut command = isolated("sh", &[]);
         command.args(["-c", script]);
         let mut process = Sidecar::start_command(command).await;

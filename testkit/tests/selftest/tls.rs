@@ -2,7 +2,7 @@
 
 use std::io;
 
-use sandgate_testkit::client::{Client, ClientTls};
+use sandgate_testkit::client::{Client, ClientTls, eventually};
 use sandgate_testkit::origin::{Origin, Protocols};
 use sandgate_testkit::pki::{Issued, TestCa, self_signed, untrusted};
 use tokio::net::TcpStream;
@@ -82,6 +82,17 @@ async fn sni_can_be_left_out() {
     let origin = Origin::builder().start().await;
     get_zen(&origin, &ClientTls::new(&origin.ca().root_pem()).without_sni()).await.unwrap();
     assert_eq!(origin.requests()[0].tls.as_ref().unwrap().sni, None);
+}
+
+#[tokio::test]
+async fn the_limit_of_concurrent_streams_is_announced() {
+    let origin = Origin::builder().max_streams(2).start().await;
+    let tls = ClientTls::new(&origin.ca().root_pem()).alpn(&["h2"]);
+    let stream = TcpStream::connect(origin.addr()).await.unwrap();
+    let stream = tls.handshake("origin.test", stream).await.unwrap();
+    let (sender, connection) = h2::client::handshake(stream).await.unwrap();
+    tokio::spawn(connection);
+    eventually(DEADLINE, || sender.current_max_send_streams() == 2).await;
 }
 
 #[tokio::test]
