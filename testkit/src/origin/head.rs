@@ -88,6 +88,25 @@ pub(crate) enum Framing {
     Chunked,
 }
 
+/// The head of a response of HTTP/1.
+pub(crate) struct ResponseHead {
+    pub(crate) status: u16,
+    pub(crate) reason: String,
+    pub(crate) headers: Vec<(String, String)>,
+}
+
+/// Reads the head of a response, with or without the empty line that ends it.
+pub(crate) fn parse_response_head(text: &[u8]) -> io::Result<ResponseHead> {
+    let text = std::str::from_utf8(text).map_err(|_| bad("the head is not UTF-8"))?;
+    let mut lines = text.split("\r\n");
+    let first = lines.next().unwrap_or_default();
+    let status = first.strip_prefix("HTTP/1.").and_then(|rest| rest.get(2..)?.split_once(' '));
+    let parsed = status.and_then(|(status, reason)| Some((status.parse().ok()?, reason.to_owned())));
+    let (status, reason) = parsed.ok_or_else(|| bad(&format!("bad status line {first:?}")))?;
+    let headers = lines.filter(|line| !line.is_empty()).map(parse_field).collect::<io::Result<_>>()?;
+    Ok(ResponseHead { status, reason, headers })
+}
+
 /// Reads one `name: value` line, refusing what RFC 9112 5.1 forbids.
 pub(crate) fn parse_field(line: &str) -> io::Result<(String, String)> {
     let field = line.split_once(':').filter(|(name, value)| {

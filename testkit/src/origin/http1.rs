@@ -152,16 +152,19 @@ impl Http1 {
         let digits = line.split(|byte| *byte == b';').next().unwrap_or_default();
         let size = std::str::from_utf8(digits).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_hexdigit()));
         let size = size.and_then(|text| u64::from_str_radix(text, 16).ok()).ok_or_else(|| bad("bad chunk size"))?;
-        self.body = if size == 0 { Body::Done } else { Body::Chunk(size) };
-        while size == 0 {
+        if size > 0 {
+            self.body = Body::Chunk(size);
+            return Ok(());
+        }
+        self.body = Body::Done;
+        loop {
             let line = self.read_until(b"\r\n").await?;
             if line.is_empty() {
-                break;
+                return Ok(());
             }
             let line = std::str::from_utf8(&line).map_err(|_| bad("a trailer is not UTF-8"))?;
             self.trailers.push(parse_field(line)?);
         }
-        Ok(())
     }
 
     async fn take(&mut self, at_most: u64) -> io::Result<Bytes> {

@@ -74,18 +74,20 @@ pub struct RecordedRequest {
 #[derive(Default)]
 struct State {
     connections: Vec<(RecordedConnection, Arc<AtomicU64>)>,
-    requests: Vec<RecordedRequest>,
+    requests: Vec<Arc<Mutex<RecordedRequest>>>,
+    request_count: usize,
 }
 
 /// The record that all connections of an origin share.
 pub(crate) struct Journal {
     state: Mutex<State>,
     changes: watch::Sender<u64>,
+    keeps_requests: bool,
 }
 
 impl Journal {
-    pub(super) fn new() -> Self {
-        Self { state: Mutex::default(), changes: watch::Sender::new(0) }
+    pub(super) fn new(keeps_requests: bool) -> Self {
+        Self { state: Mutex::default(), changes: watch::Sender::new(0), keeps_requests }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -115,26 +117,23 @@ impl Journal {
 
     pub(super) fn add_request(self: &Arc<Self>, connection: usize, head: Head) -> Entry {
         let mut state = self.state();
-        let number = state.requests.len() + 1;
-        let tls = state.connections[connection - 1].0.tls.clone();
-        state.requests.push(RecordedRequest {
-            number,
+        state.request_count += 1;
+        let record = Arc::new(Mutex::new(RecordedRequest {
+            number: state.request_count,
             connection,
-            tls,
+            tls: state.connections[connection - 1].0.tls.clone(),
             head,
             body_bytes: 0,
             body_sha256: None,
             trailers: Vec::new(),
             outcome: Outcome::Open,
-        });
+        }));
+        if self.keeps_requests {
+            state.requests.push(Arc::clone(&record));
+        }
         drop(state);
         self.changed();
-        Entry { journal: Arc::clone(self), number, sha: Some(Sha256::new()) }
-    }
-
-    fn update_request(&self, number: usize, change: impl FnOnce(&mut RecordedRequest)) {
-        change(&mut self.state().requests[number - 1]);
-        self.changed();
+        Entry { journal: Arc::clone(self), record, sha: Some(Sha256::new()) }
     }
 
     pub(super) fn connections(&self) -> Vec<RecordedConnection> {
@@ -147,7 +146,11 @@ impl Journal {
     }
 
     pub(super) fn requests(&self) -> Vec<RecordedRequest> {
-        self.state().requests.clone()
+        self.state().requests.iter().map(|record| lock(record).clone()).collect()
+    }
+
+    pub(super) fn request_count(&self) -> usize {
+        self.state().request_count
     }
 
     /// Waits until `condition` holds. It is looked at after every change, never by polling.
@@ -162,10 +165,14 @@ impl Journal {
     }
 }
 
+fn lock(record: &Mutex<RecordedRequest>) -> MutexGuard<'_, RecordedRequest> {
+    record.lock().expect("nothing panics while it holds a record")
+}
+
 /// The place of one request in the journal. Dropped before [`Entry::answered`], it records an abort.
 pub(super) struct Entry {
     journal: Arc<Journal>,
-    number: usize,
+    record: Arc<Mutex<RecordedRequest>>,
     sha: Option<Sha256>,
 }
 
@@ -175,33 +182,38 @@ impl Entry {
         self.sha = None;
     }
 
+    fn update(&self, change: impl FnOnce(&mut RecordedRequest)) {
+        change(&mut lock(&self.record));
+        self.journal.changed();
+    }
+
     pub(super) fn body_chunk(&mut self, chunk: &[u8]) {
         if let Some(sha) = &mut self.sha {
             sha.update(chunk);
         }
-        self.journal.update_request(self.number, |request| request.body_bytes += chunk.len() as u64);
+        self.update(|request| request.body_bytes += chunk.len() as u64);
     }
 
     pub(super) fn body_end(&self, trailers: Vec<(String, String)>) {
         let sha = self.sha.as_ref().map(Sha256::finish);
-        self.journal.update_request(self.number, |request| {
+        self.update(|request| {
             request.body_sha256 = sha;
             request.trailers = trailers;
         });
     }
 
     pub(super) fn answered(&self) {
-        self.journal.update_request(self.number, |request| request.outcome = Outcome::Answered);
+        self.update(|request| request.outcome = Outcome::Answered);
     }
 
     pub(super) fn record(&self) -> RecordedRequest {
-        self.journal.state().requests[self.number - 1].clone()
+        lock(&self.record).clone()
     }
 }
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        self.journal.update_request(self.number, |request| {
+        self.update(|request| {
             if request.outcome == Outcome::Open {
                 request.outcome = Outcome::Aborted;
             }

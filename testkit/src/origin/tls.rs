@@ -14,7 +14,7 @@ use super::journal::TlsFacts;
 use crate::pki::Issued;
 
 /// An acceptor that shows `certificate` and, where `client_roots` is not empty, asks clients for theirs.
-pub(super) fn acceptor(
+pub(crate) fn acceptor(
     certificate: Issued,
     protocols: Protocols,
     client_roots: Vec<CertificateDer<'static>>,
