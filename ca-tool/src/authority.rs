@@ -3,27 +3,23 @@
 
 mod error;
 mod facts;
+mod leaf;
 mod self_test;
 
 use std::fmt;
 
-use rcgen::{
-    CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair,
-    KeyUsagePurpose, PublicKeyData, SanType, SignatureAlgorithm, SigningKey,
-};
+use rcgen::{CertificateParams, DistinguishedName, KeyIdMethod, KeyPair};
 use rustls::pki_types::CertificateDer;
 use time::OffsetDateTime;
 
 pub use error::AuthorityError;
 pub(crate) use facts::Facts;
+pub use leaf::{LEAF_COMMON_NAME, LeafRequest};
 
 use crate::constraints::{NameConstraints, San};
 use crate::key::CaKey;
 use crate::profile::Profile;
-use crate::{crypto, der, pem};
-
-/// The common name of every leaf. It is never the host: a common name ends at 64 characters, and clients read the SAN.
-pub const LEAF_COMMON_NAME: &str = "Sandgate leaf";
+use crate::{crypto, pem};
 
 /// A CA with its key, checked and ready to sign.
 pub struct Authority {
@@ -34,19 +30,6 @@ pub struct Authority {
     key: CaKey,
     /// For rcgen: the CA's key identifier. The name in it is replaced by the bytes of the CA's subject.
     issuer: CertificateParams,
-}
-
-/// What a leaf is to be.
-#[derive(Clone, Copy, Debug)]
-pub struct LeafRequest<'a> {
-    /// The one name that goes into its SAN.
-    pub name: San<'a>,
-    /// The start of its validity; moved forward to the CA's if that is later.
-    pub not_before: OffsetDateTime,
-    /// The end of its validity; moved back to the CA's if that is earlier.
-    pub not_after: OffsetDateTime,
-    /// Its key, of which only the public half is used.
-    pub key: &'a KeyPair,
 }
 
 impl Authority {
@@ -104,22 +87,7 @@ impl Authority {
         if !self.permits(request.name) {
             return Err(AuthorityError::NotPermitted { name: request.name.to_string() });
         }
-        self.sign(request)
-    }
-
-    fn sign(&self, request: &LeafRequest<'_>) -> Result<CertificateDer<'static>, AuthorityError> {
-        let mut params = leaf_params(request.name)?;
-        params.not_before = request.not_before.max(self.not_before());
-        params.not_after = request.not_after.min(self.not_after());
-        if params.not_after <= params.not_before {
-            return Err(AuthorityError::NoValidity { name: request.name.to_string(), until: self.not_after() });
-        }
-        let unsigned = Issuer::from_params(&self.issuer, Unsigned(&self.key.pair));
-        let draft = params.signed_by(request.key, &unsigned).map_err(|_| AuthorityError::Sign)?;
-        let (to_sign, algorithm) =
-            der::with_issuer(draft.der(), &self.facts[0].subject_der).map_err(|_| AuthorityError::Sign)?;
-        let signature = self.key.pair.sign(&to_sign).map_err(|_| AuthorityError::Sign)?;
-        Ok(der::certificate(&to_sign, algorithm, &signature).into())
+        leaf::sign(self, request)
     }
 
     /// The CA's certificate.
@@ -239,44 +207,6 @@ impl fmt::Debug for Authority {
     }
 }
 
-/// Lets rcgen write a certificate without signing it, since the part to be signed is still to be changed.
-struct Unsigned<'a>(&'a KeyPair);
-
-impl PublicKeyData for Unsigned<'_> {
-    fn der_bytes(&self) -> &[u8] {
-        self.0.der_bytes()
-    }
-
-    fn algorithm(&self) -> &'static SignatureAlgorithm {
-        self.0.algorithm()
-    }
-}
-
-impl SigningKey for Unsigned<'_> {
-    fn sign(&self, _: &[u8]) -> Result<Vec<u8>, rcgen::Error> {
-        Ok(Vec::new())
-    }
-}
-
-fn leaf_params(name: San<'_>) -> Result<CertificateParams, AuthorityError> {
-    let mut params = CertificateParams::default();
-    params.distinguished_name = DistinguishedName::new();
-    params.distinguished_name.push(DnType::CommonName, LEAF_COMMON_NAME);
-    params.serial_number = Some(crypto::serial_number().map_err(|_| AuthorityError::Sign)?);
-    params.is_ca = IsCa::ExplicitNoCa;
-    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-    params.use_authority_key_identifier_extension = true;
-    params.subject_alt_names = vec![match name {
-        San::Address(address) => SanType::IpAddress(address),
-        San::Dns(name) => {
-            let refused = || AuthorityError::BadName { name: name.to_owned() };
-            SanType::DnsName(name.try_into().map_err(|_| refused())?)
-        }
-    }];
-    Ok(params)
-}
-
 /// Refuses a chain in which a certificate is not its predecessor's issuer, or does not let it stand below it. The
 /// verifier of the self-test can't tell the latter: it takes nothing but name and key from the top of a chain.
 fn check_order(chain: &[Facts]) -> Result<(), AuthorityError> {
@@ -309,8 +239,9 @@ pub(crate) fn read_facts(chain: &[CertificateDer<'_>]) -> Result<Vec<Facts>, Aut
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use time::Duration;
+
+    use super::*;
 
     fn profile(constraints: Option<NameConstraints>) -> Profile {
         Profile {
@@ -379,10 +310,16 @@ mod tests {
             let ca = Authority::generate(&profile(Some(constraints))).unwrap();
             for name in names.iter().chain(&["2001:db8::1", "2001:db8::2", "::ffff:192.0.2.1"]) {
                 let name = name.parse().map_or(San::Dns(name), San::Address);
-                let leaf = ca.sign(&request(name, &key)).unwrap();
+                let leaf = leaf::sign(&ca, &request(name, &key)).unwrap();
                 assert_eq!(self_test::verify(&ca, &leaf).is_ok(), ca.permits(name), "{name} under {hosts:?}");
             }
         }
+    }
+
+    #[test]
+    fn a_ca_can_be_shared_between_threads() {
+        fn shared<T: Send + Sync>() {}
+        shared::<Authority>();
     }
 
     #[test]

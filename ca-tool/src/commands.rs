@@ -35,11 +35,15 @@ pub(crate) fn generate(args: &GenerateArgs, out: &mut impl Write) -> Result<()> 
     };
     let directory = CaDirectory::open(&args.out)?;
     let overwrite = if args.force { Overwrite::Replace } else { Overwrite::Refuse };
+    let replaced = args.force && directory.file(CA_CERT_FILE).exists();
     let authority = make(&profile)?;
     directory.write(&authority, overwrite)?;
 
     writeln!(out, "Made a CA.")?;
     describe(out, &authority, &directory)?;
+    if replaced {
+        writeln!(out, "The CA that was there is gone. Whoever trusts it has to be given the new one.")?;
+    }
     let dir = args.out.display();
     writeln!(out, "\nNext:")?;
     writeln!(out, "  into a cluster    sandgate-ca secret --dir {dir} | kubectl apply -f -")?;
@@ -75,6 +79,7 @@ pub(crate) fn rotate(args: RotateArgs, out: &mut impl Write) -> Result<()> {
     let directory = CaDirectory::open(&args.dir)?;
     let old = read(&directory, &args.dir)?;
     let new = make(&successor(&old, changes)?)?;
+    let before_that = directory.previous().ok().flatten();
     directory.rotate(&old, &new)?;
 
     writeln!(out, "Made the successor of the CA.")?;
@@ -83,6 +88,9 @@ pub(crate) fn rotate(args: RotateArgs, out: &mut impl Write) -> Result<()> {
     writeln!(out, "    valid until   {}", date::text(&old.not_after()))?;
     writeln!(out, "    SHA-256       {}", old.fingerprint_sha256())?;
     writeln!(out, "  trusts both     {}", directory.file(BUNDLE_FILE).display())?;
+    if before_that.is_some() {
+        writeln!(out, "The CA of the rotation before this one is no longer in the bundle.")?;
+    }
     writeln!(out, "\nNext:")?;
     writeln!(out, "  into a cluster  sandgate-ca secret --dir {} | kubectl apply -f -", args.dir.display())?;
     writeln!(out, "  elsewhere       give {BUNDLE_FILE} to whoever trusted {CA_CERT_FILE}")?;

@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::symlink;
 
-use crate::harness::{Place, SANDGATE_CA};
+use crate::harness::{Place, SANDGATE_CA, Said};
 
 #[test]
 fn files_have_their_modes_whatever_the_umask() {
@@ -26,6 +26,23 @@ fn a_ca_is_not_overwritten_without_force() {
     assert_ne!(place.read("ca/ca.crt"), before.0);
     assert_ne!(place.read("ca/ca.key"), before.1);
     place.ca(&["inspect", "--dir", "ca"]).succeeded();
+}
+
+#[test]
+fn of_many_at_once_one_makes_the_ca() {
+    let place = Place::new();
+    let outcomes: Vec<Said> = std::thread::scope(|scope| {
+        let start = || scope.spawn(|| place.ca(&["generate", "--out", "ca"]));
+        let started: Vec<_> = (0..8).map(|_| start()).collect();
+        started.into_iter().map(|run| run.join().unwrap()).collect()
+    });
+    assert_eq!(outcomes.iter().filter(|said| said.code == Some(0)).count(), 1, "{outcomes:?}");
+    for said in outcomes.iter().filter(|said| said.code != Some(0)) {
+        let told = ["is there already", "another process"].iter().any(|reason| said.err.contains(reason));
+        assert!(said.code == Some(1) && told, "{said:?}");
+    }
+    place.ca(&["inspect", "--dir", "ca"]).succeeded();
+    assert_eq!(place.entries("ca"), ["ca.crt", "ca.key"]);
 }
 
 #[test]
