@@ -2,8 +2,10 @@
 //!
 //! ARCHITECTURE.md has the flow and the map of these modules.
 
+pub mod address;
 pub mod admin;
 pub mod audit;
+pub mod check;
 pub mod cli;
 pub mod destination;
 pub mod healthcheck;

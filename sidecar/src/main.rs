@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use mimalloc::MiMalloc;
+use sandgate_sidecar::check::{self, CheckError};
 use sandgate_sidecar::cli::{self, Action};
 use sandgate_sidecar::settings::Settings;
 use sandgate_sidecar::{healthcheck, logging, process, run, serve};
@@ -26,8 +27,7 @@ fn main() -> ExitCode {
     match perform(action) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            // Where stderr is closed, the exit code still says it.
-            let _ = writeln!(io::stderr(), "sandgate-sidecar: {error:#}");
+            report(&error);
             ExitCode::FAILURE
         }
     }
@@ -47,8 +47,26 @@ fn perform(action: Action) -> anyhow::Result<u8> {
             let healthy = runtime(1)?.block_on(healthcheck::healthcheck(address, wait));
             healthy.map(|()| 0).map_err(anyhow::Error::msg)
         }
-        Action::Check { .. } | Action::Validate { .. } => anyhow::bail!("this subcommand is not wired yet"),
+        Action::Check { policy, method, url } => verdict(check::check(&policy, &method, &url, &mut io::stdout())),
+        Action::Validate { policy } => verdict(check::validate(&policy, &mut io::stdout())),
     }
+}
+
+/// 0 for yes, 1 for no, and 64 where the question made no sense.
+fn verdict(answer: Result<bool, CheckError>) -> anyhow::Result<u8> {
+    match answer {
+        Ok(yes) => Ok(u8::from(!yes)),
+        Err(error @ (CheckError::Method(_) | CheckError::Url { .. })) => {
+            report(&error.into());
+            Ok(cli::WRONG_USAGE)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn report(error: &anyhow::Error) {
+    // Where stderr is closed, the exit code still says it.
+    let _ = writeln!(io::stderr(), "sandgate-sidecar: {error:#}");
 }
 
 /// The log, and in it what went less well until it was there.

@@ -12,6 +12,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::policy::{Policy, PolicyErrors};
 pub use document::markdown;
 pub use layers::{CONFIG_VARIABLE, Layers, Origin, Problems};
 pub use table::{Kind, Setting};
@@ -219,6 +220,11 @@ impl Settings {
             self.admin_listen.iter().find(|address| address.port() != 0 && self.listen.contains(address))
         {
             layers.refuse_setting("admin-listen", &format!("{shared} is where the proxy listens: take another port"));
+        }
+        if let Some(Err(PolicyErrors(problems))) = self.allowed_domains.as_deref().map(Policy::from_allowed_domains) {
+            for problem in problems {
+                layers.refuse_setting("allowed-domains", &problem.message);
+            }
         }
         if self.ca == CaSource::Files && self.ca_name_constraints {
             let reason = "only a CA that is made here can be constrained: set --ca generate too, or remove this";

@@ -83,7 +83,7 @@ fn everything_wrong_with_run_is_named_at_once() {
     for start in [
         "--allow: \"a/b\" has a path",
         "--allow: cannot be used beside SANDGATE_POLICY",
-        "--private-cidr: \"10.0.0.1/8\" has bits beyond its prefix: write 10.0.0.0/8",
+        "--private-cidr: 10.0.0.1/8 has bits set behind its prefix; write 10.0.0.0/8",
         "--summary: \"xml\"",
         "--audit-log: stdout belongs to the command",
         "--workers: \"0\"",

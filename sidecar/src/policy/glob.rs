@@ -71,7 +71,7 @@ fn refuse_mistakes(text: &str) -> Result<(), String> {
             "brackets and braces are not wildcards; write * for a segment, or the character percent-encoded"
         }
         _ if text.split('*').count() > MAX_WILDCARDS + 1 => "a path glob has at most 16 *",
-        _ => return path::read(text).map(drop).map_err(|fault| never_matches(fault)),
+        _ => return path::read(text).map(drop).map_err(never_matches),
     };
     Err(message.to_owned())
 }

@@ -136,6 +136,13 @@ fn the_short_form_keeps_its_text() {
 }
 
 #[test]
+fn a_short_form_that_is_no_policy_is_wrong_usage() {
+    let problems = variables(&[("SANDGATE_ALLOWED_DOMAINS", "a.com,*,a.com:0")]).unwrap_err();
+    assert_eq!(problems.len(), 2, "{problems:?}");
+    assert!(problems.iter().all(|problem| problem.starts_with("SANDGATE_ALLOWED_DOMAINS: ")), "{problems:?}");
+}
+
+#[test]
 fn an_empty_variable_is_not_set_and_an_empty_flag_is_wrong() {
     assert_eq!(variables(&[("SANDGATE_POLICY", "")]).unwrap().policy, PolicySource::None);
     assert_eq!(flags(&[("policy", "")]).unwrap_err(), ["--policy: a value is missing"]);

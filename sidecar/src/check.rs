@@ -1,0 +1,336 @@
+//! `check` and `validate`: what a policy file says, for people and for CI. Each reads the file that it is given, opens
+//! no connection, and asks the same code that judges live requests.
+
+use std::fs;
+use std::io::{self, Write};
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use http::Method;
+use thiserror::Error;
+
+use crate::address;
+use crate::destination::{Authority, Destination, InvalidAuthority, Scheme};
+use crate::policy::access::{Entry, Finding};
+use crate::policy::problem::Unplaced;
+use crate::policy::rule::{Rule, Tls};
+use crate::policy::{Outcome, Policy, PolicyErrors, Problem, Reason, Verdict};
+use crate::refusal::Code;
+
+/// Why there is no verdict.
+#[derive(Debug, Error)]
+pub enum CheckError {
+    /// The file cannot be read.
+    #[error("cannot read {path}: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The file is no valid policy.
+    #[error("{path} is not a valid policy:\n{errors}")]
+    Policy {
+        /// The file.
+        path: PathBuf,
+        /// All that is wrong with it.
+        errors: PolicyErrors,
+    },
+    /// The method is no token (RFC 9110 9.1). Wrong usage.
+    #[error("{0:?} is not a method; write one such as GET")]
+    Method(String),
+    /// The URL is none. Wrong usage.
+    #[error("{url:?} is not a URL that can be checked: {why}")]
+    Url {
+        /// As it was given.
+        url: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The output cannot be written.
+    #[error("cannot write the result: {0}")]
+    Output(#[from] io::Error),
+}
+
+/// Judges one request by the policy in `file`, and writes the verdict, the rule and why. A name is not resolved, so
+/// its addresses are not judged; an IP literal is.
+///
+/// # Errors
+/// [`CheckError`], where there is no verdict.
+pub fn check(file: &Path, method: &str, url: &str, out: &mut impl Write) -> Result<bool, CheckError> {
+    let policy = Policy::parse(&read(file)?).map_err(|errors| CheckError::Policy { path: file.to_owned(), errors })?;
+    check_policy(&policy, method, url, out)
+}
+
+/// As [`check`], for a policy that is already there, such as a short form.
+///
+/// # Errors
+/// [`CheckError`], where there is no verdict.
+pub fn check_policy(policy: &Policy, method: &str, url: &str, out: &mut impl Write) -> Result<bool, CheckError> {
+    let method = Method::from_bytes(method.as_bytes()).map_err(|_| CheckError::Method(method.to_owned()))?;
+    let (destination, path) = split_url(url).map_err(|why| CheckError::Url { url: url.to_owned(), why })?;
+    let verdict = policy.judge_request(&destination, &method, path);
+    let address_code = refused_address(&destination, &verdict);
+    let request = Request { destination, method, path };
+    match (verdict.outcome, address_code) {
+        (Outcome::Deny(code), _) => writeln!(out, "denied: {code}")?,
+        (_, Some(code)) => writeln!(out, "denied: {code}")?,
+        (Outcome::Audit(code), None) => writeln!(out, "allowed, as mode is audit; enforce would deny: {code}")?,
+        (Outcome::Allow, None) => writeln!(out, "allowed")?,
+    }
+    if let Some(rule) = &verdict.rule {
+        writeln!(out, "rule: {}{}", rule.id, at_line(rule.line))?;
+    }
+    let (why, advice) = match address_code {
+        Some(code) if verdict.outcome.denied().is_none() => explain_address(code),
+        _ => request.explain(&verdict),
+    };
+    writeln!(out, "why: {why}")?;
+    if let Some(advice) = advice {
+        writeln!(out, "to allow it: {advice}")?;
+    }
+    Ok(verdict.outcome.denied().is_none() && address_code.is_none())
+}
+
+/// Says whether `file` is a valid policy: its problems one a line as `FILE:LINE: field: message`, or its size, and
+/// warnings.
+///
+/// # Errors
+/// [`CheckError::Read`] and [`CheckError::Output`].
+pub fn validate(file: &Path, out: &mut impl Write) -> Result<bool, CheckError> {
+    let name = file.display();
+    match Policy::parse(&read(file)?) {
+        Ok(policy) => {
+            let count = policy.rules().len();
+            writeln!(out, "{name}: valid, {count} destination{}", if count == 1 { "" } else { "s" })?;
+            for warning in policy.warnings() {
+                writeln!(out, "{name}{}: warning: {}", colon_line(warning), Unplaced(warning))?;
+            }
+            Ok(true)
+        }
+        Err(PolicyErrors(problems)) => {
+            for problem in &problems {
+                writeln!(out, "{name}{}: {}", colon_line(problem), Unplaced(problem))?;
+            }
+            Ok(false)
+        }
+    }
+}
+
+fn read(file: &Path) -> Result<Vec<u8>, CheckError> {
+    fs::read(file).map_err(|source| CheckError::Read { path: file.to_owned(), source })
+}
+
+fn colon_line(problem: &Problem) -> String {
+    if problem.line == 0 { String::new() } else { format!(":{}", problem.line) }
+}
+
+fn at_line(line: usize) -> String {
+    if line == 0 { String::new() } else { format!(" (line {line})") }
+}
+
+/// Takes a URL apart without changing its path: a URL library would remove the dot segments that are to be judged.
+fn split_url(url: &str) -> Result<(Destination, &str), String> {
+    let (scheme, rest) = match url.split_once("://") {
+        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("https") => (Scheme::Https, rest),
+        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => (Scheme::Http, rest),
+        _ => return Err("it has to begin with https:// or http://".to_owned()),
+    };
+    let (authority, target) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    let path = target.split(['?', '#']).next().unwrap_or_default();
+    let Authority { host, port } = Authority::parse(authority).map_err(|error: InvalidAuthority| error.to_string())?;
+    Ok((Destination { scheme, host, port: port.unwrap_or(scheme.default_port()) }, path))
+}
+
+fn refused_address(destination: &Destination, verdict: &Verdict) -> Option<Code> {
+    let address: IpAddr = destination.host.address()?;
+    let listed = verdict.rule.as_ref().map_or(&[][..], |rule| &rule.private_cidrs);
+    address::judge(address, listed).err()
+}
+
+fn explain_address(code: Code) -> (String, Option<String>) {
+    if code == Code::MetadataAddress {
+        return ("a cloud metadata service is refused whatever the policy lists".to_owned(), None);
+    }
+    let advice = "list its range in the destination's private_cidrs, if it is a private one".to_owned();
+    ("the address is not globally reachable, and the destination lists no range for it".to_owned(), Some(advice))
+}
+
+/// What was asked for.
+struct Request<'a> {
+    destination: Destination,
+    method: Method,
+    path: &'a str,
+}
+
+impl Request<'_> {
+    /// Why, and what would allow it, as two sentences.
+    fn explain(&self, verdict: &Verdict) -> (String, Option<String>) {
+        let Destination { scheme, host, port } = &self.destination;
+        match (verdict.reason, &verdict.rule) {
+            (Reason::Lists(finding), Some(rule)) => self.explain_lists(finding, rule),
+            (Reason::NoPort, _) => (
+                format!(
+                    "a destination has the host {host}, but none has it on port {port} with scheme {}",
+                    scheme.as_str()
+                ),
+                Some(format!(
+                    "add the port to the destination's ports, or a destination with scheme: {}",
+                    scheme.as_str()
+                )),
+            ),
+            _ => (
+                format!("no destination of the policy has the host {host}"),
+                Some(format!("add a destination with host: \"{host}\"")),
+            ),
+        }
+    }
+
+    fn explain_lists(&self, finding: Finding, rule: &Rule) -> (String, Option<String>) {
+        let Self { method, path, .. } = self;
+        let line = |entries: &[Entry], index: usize| entries.get(index).map_or(0, |entry| entry.line);
+        match finding {
+            Finding::NoLists if matches!(rule.tls, Tls::Passthrough { .. }) => (
+                "the destination is a passthrough: the method, the path and the certificate are not seen".to_owned(),
+                None,
+            ),
+            Finding::NoLists => ("the destination has no lists, so every method and path is allowed".to_owned(), None),
+            Finding::NotDenied => ("no entry of the deny list matches, and there is no allow list".to_owned(), None),
+            Finding::AllowEntry(index) => {
+                let line = at_line(line(rule.access.allow().unwrap_or_default(), index));
+                (format!("entry {} of the allow list{line} matches {method} {path}", index + 1), None)
+            }
+            Finding::DenyEntry(index) => {
+                let line = at_line(line(rule.access.deny(), index));
+                let why = format!("entry {} of the deny list{line} matches {method} {path}", index + 1);
+                (why, Some("narrow that entry; deny wins over allow inside a destination".to_owned()))
+            }
+            Finding::NoAllowEntry => {
+                let both = if path.to_ascii_lowercase().contains("%2f") {
+                    "; a path with %2F has to be allowed both with a slash and with %2F"
+                } else {
+                    ""
+                };
+                let why = format!("no entry of the allow list matches {method} {path}{both}");
+                (why, Some("add an entry with this method and path to the destination's allow list".to_owned()))
+            }
+            Finding::BadPath(fault) => {
+                let advice = "send a plain path; a destination without path lists does not judge paths".to_owned();
+                (format!("{fault}, which origins read differently, and the destination judges paths"), Some(advice))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const POLICY: &str = "\
+version: 1
+destinations:
+  - id: github
+    host: api.github.com
+    allow: [{methods: [GET], paths: ['/repos/**', '/@scope/*']}]
+    deny:
+      - {paths: ['/repos/secret/**', /repos/secret]}
+  - {id: pinned, host: pinned.example.com, tls: passthrough}
+  - {id: metadata, host: 169.254.169.254, private_cidrs: [169.254.0.0/16]}
+  - {id: local, host: 127.0.0.1}
+";
+
+    fn file(text: &str) -> tempfile::NamedTempFile {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), text).unwrap();
+        file
+    }
+
+    fn checked(text: &str, method: &str, url: &str) -> (bool, String) {
+        let mut out = Vec::new();
+        let allowed = check(file(text).path(), method, url, &mut out).unwrap_or_else(|error| panic!("{error}"));
+        (allowed, String::from_utf8(out).unwrap())
+    }
+
+    #[test]
+    fn a_denial_names_code_rule_reason_and_remedy() {
+        let (allowed, text) = checked(POLICY, "GET", "https://api.github.com/repos/secret/x?q=1");
+        assert!(!allowed);
+        assert_eq!(
+            text,
+            "denied: request_denied\nrule: github (line 3)\n\
+             why: entry 1 of the deny list (line 7) matches GET /repos/secret/x\n\
+             to allow it: narrow that entry; deny wins over allow inside a destination\n"
+        );
+    }
+
+    #[test]
+    fn every_kind_of_verdict_says_why() {
+        for (method, url, allowed, expected) in [
+            ("GET", "https://api.github.com/repos/x", true, "entry 1 of the allow list (line 5) matches GET /repos/x"),
+            ("HEAD", "https://api.github.com/repos/x", false, "denied: request_not_allowed"),
+            ("GET", "https://api.github.com/@scope%2Fname", false, "both with a slash and with %2F"),
+            ("GET", "https://api.github.com/repos/../x", false, "denied: bad_path"),
+            ("GET", "https://api.github.com", false, "denied: request_not_allowed"),
+            ("GET", "HTTPS://API.GITHUB.COM.:443/repos/x#f", true, "rule: github"),
+            ("GET", "https://api.github.com:8443/repos/x", false, "denied: port_not_allowed"),
+            ("GET", "http://api.github.com/repos/x", false, "with scheme http"),
+            ("GET", "https://evil.example/", false, "to allow it: add a destination with host: \"evil.example\""),
+            ("GET", "https://pinned.example.com/", true, "is a passthrough"),
+            ("GET", "https://169.254.169.254/", false, "denied: metadata_address"),
+            ("GET", "https://127.1/", false, "denied: address_not_allowed"),
+        ] {
+            let (verdict, text) = checked(POLICY, method, url);
+            assert_eq!(verdict, allowed, "{url}: {text}");
+            assert!(text.contains(expected), "{url}: {text}");
+        }
+    }
+
+    #[test]
+    fn audit_allows_and_says_what_enforce_would_do_but_not_for_addresses() {
+        let text = "version: 1\nmode: audit\ndestinations: []\n";
+        let (allowed, out) = checked(text, "GET", "https://a.test/");
+        assert!(
+            allowed && out.starts_with("allowed, as mode is audit; enforce would deny: host_not_allowed\n"),
+            "{out}"
+        );
+        let (allowed, out) = checked(text, "GET", "https://10.0.0.1/");
+        assert!(!allowed && out.starts_with("denied: address_not_allowed\n"), "{out}");
+    }
+
+    #[test]
+    fn wrong_arguments_are_told_from_a_denial() {
+        let file = file(POLICY);
+        let error = |method, url| check(file.path(), method, url, &mut Vec::new()).unwrap_err().to_string();
+        assert!(error("G T", "https://a.test/").contains("is not a method"));
+        for url in ["a.test", "ftp://a.test/", "https://", "https://u@a.test/", "https://a.test:0/", "https://a b/"] {
+            assert!(error("GET", url).contains("is not a URL"), "{url}");
+        }
+    }
+
+    #[test]
+    fn validate_names_file_and_line_of_every_problem() {
+        let file = file("version: 1\ndestinations:\n  - {id: a, host: '*', ports: [0]}\n");
+        let mut out = Vec::new();
+        assert!(!validate(file.path(), &mut out).unwrap());
+        let out = String::from_utf8(out).unwrap();
+        let place = format!("{}:3: destinations[0].", file.path().display());
+        assert_eq!(out.lines().filter(|line| line.starts_with(&place)).count(), 2, "{out}");
+    }
+
+    #[test]
+    fn validate_counts_destinations_and_warns() {
+        let file = file(POLICY);
+        let mut out = Vec::new();
+        assert!(validate(file.path(), &mut out).unwrap());
+        let out = String::from_utf8(out).unwrap();
+        let name = file.path().display().to_string();
+        assert!(out.starts_with(&format!("{name}: valid, 4 destinations\n")), "{out}");
+        assert!(out.contains(&format!("{name}:8: warning: pinned.tls: passthrough leaves")), "{out}");
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_is_named() {
+        let error = validate(Path::new("/nonexistent/policy.yaml"), &mut Vec::new()).unwrap_err().to_string();
+        assert!(error.starts_with("cannot read /nonexistent/policy.yaml: "), "{error}");
+    }
+}
