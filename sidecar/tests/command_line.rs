@@ -1,5 +1,6 @@
 //! The program's exit codes, and how `run` treats its command: real processes and signals. What goes through the proxy
 //! is tested elsewhere.
+#![allow(clippy::unwrap_used, reason = "the setting that allows it in tests does not reach their helper functions")]
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;

@@ -116,6 +116,12 @@ fn help_of_run_says_that_the_command_is_not_confined() {
 }
 
 #[test]
+fn help_of_run_names_its_own_defaults() {
+    let help = parsed("run -h", &[]).unwrap_err().text;
+    assert!(help.contains("[default: 127.0.0.1:0;") && !help.contains("8080"), "{help}");
+}
+
+#[test]
 fn the_health_port_is_the_one_that_serve_would_have() {
     let address = |line, variables: &[(&str, &str)]| match parsed(line, variables) {
         Ok(Action::Healthcheck { address, wait }) => (address.to_string(), wait),

@@ -96,7 +96,7 @@ fn everything_wrong_is_named_at_once_with_its_source() {
     )
     .unwrap_err();
     let mut starts = [
-        "--idle-body-timeout: \"fast\" is not a time with its unit",
+        "--idle-body-timeout: \"fast\" is not a duration above zero",
         "--resolve: \"a.test:443\" is not HOST:PORT:ADDR",
         "--dns: \"dns.test\" is not an address",
         "SANDGATE_LISTEN: \"localhost:8080\" is not an address and a port",
