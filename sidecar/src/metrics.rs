@@ -269,6 +269,8 @@ impl Drop for Open {
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write;
+
     use super::*;
 
     fn value(metrics: &Metrics, series: &str) -> Option<f64> {
@@ -357,5 +359,32 @@ mod tests {
             assert_eq!(name.ends_with("_total"), kind == "counter", "{name}");
             assert!(text.contains(&format!("# HELP {name} ")), "{name}");
         }
+    }
+
+    /// What docs/metrics.md says below its text.
+    fn table(text: &str) -> String {
+        let mut table = String::from("| metric | type | what it counts |\n|---|---|---|\n");
+        let mut lines = text.lines().filter_map(|line| line.strip_prefix("# "));
+        while let (Some(help), Some(kind)) = (lines.next(), lines.next()) {
+            let (name, help) = help.strip_prefix("HELP ").unwrap().split_once(' ').unwrap();
+            let kind = kind.rsplit(' ').next().unwrap();
+            writeln!(table, "| `{name}` | {kind} | {help} |").unwrap();
+        }
+        table
+    }
+
+    #[test]
+    fn the_documentation_lists_all_metrics() {
+        let metrics = Metrics::new();
+        metrics.policy_loaded("d");
+        let table = table(&metrics.encode());
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/metrics.md");
+        let page = std::fs::read_to_string(path).unwrap();
+        let start = page.find("| metric |").expect("the page has the table");
+        if std::env::var_os("UPDATE_DOCS").is_some() {
+            std::fs::write(path, format!("{}{table}", &page[..start])).unwrap();
+            return;
+        }
+        assert_eq!(&page[start..], table, "run `UPDATE_DOCS=1 cargo test -p sandgate-sidecar documentation`");
     }
 }

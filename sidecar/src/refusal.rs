@@ -172,11 +172,16 @@ fn printable(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
+    use std::convert::Infallible;
     use std::fmt::Write;
     use std::net::Ipv6Addr;
 
     use http_body_util::BodyExt;
+    use hyper::server::conn::http1;
+    use hyper::service::service_fn;
+    use hyper_util::rt::TokioIo;
     use serde_json::{Value, json};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
     use crate::destination::{Host, Scheme};
@@ -241,6 +246,23 @@ mod tests {
             assert_eq!(header(&refusal, "retry-after").as_deref(), expected, "{code}");
         }
         assert_eq!(header(&Refusal::new(Code::Overloaded, &to), "retry-after").as_deref(), Some("1"));
+    }
+
+    #[tokio::test]
+    async fn an_http1_client_reads_the_reason_in_the_status_line() {
+        let (mut client, server) = tokio::io::duplex(64 * 1024);
+        let service = service_fn(async |_| {
+            let refusal = Refusal::new(Code::HostNotAllowed, &destination("a.test", 443));
+            Ok::<_, Infallible>(refusal.response())
+        });
+        client.write_all(b"CONNECT a.test:443 HTTP/1.0\r\n\r\n").await.unwrap();
+        http1::Builder::new().serve_connection(TokioIo::new(server), service).await.unwrap();
+        let mut text = String::new();
+        client.read_to_string(&mut text).await.unwrap();
+        let (status_line, rest) = text.split_once("\r\n").unwrap();
+        assert_eq!(&status_line[8..], " 403 Forbidden: a.test is not in the policy (host_not_allowed)");
+        assert!(rest.contains("\r\nproxy-status: sandgate; error=http_request_denied;"), "{rest}");
+        assert!(rest.ends_with("}\n"), "{rest}");
     }
 
     #[test]

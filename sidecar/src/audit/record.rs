@@ -283,7 +283,12 @@ mod tests {
             "verdict": "allowed", "code": "response_timeout", "status": 504, "address": "192.0.2.1:8443",
             "bytes_up": 1, "bytes_down": 2, "total_ms": 1.234, "connect_ms": 0.5, "first_byte_ms": 1000.0, "lost": 9,
         });
-        assert_eq!(line(&record, 9), expected);
+        let line = line(&record, 9);
+        assert_eq!(line, expected);
+        let page = include_str!("../../../docs/audit.md");
+        for field in line.as_object().unwrap().keys() {
+            assert!(page.contains(&format!("`{field}`")), "docs/audit.md does not explain {field}");
+        }
     }
 
     #[test]

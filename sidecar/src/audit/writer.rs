@@ -31,13 +31,23 @@ pub(super) struct Progress {
     lost: IntCounter,
     /// How many of the accepted records are written or lost.
     settled: Mutex<u64>,
-    changed: Condvar,
+    /// For those who flush: `settled` grew.
+    grown: Condvar,
+    /// For the writer: somebody flushes, and pauses end early. A lost record never ends one, or a failing output would
+    /// be tried again with each.
+    hurry: Condvar,
 }
 
 impl Progress {
     pub(super) fn new(lost: IntCounter) -> Self {
-        let (accepted, unreported) = (AtomicU64::new(0), AtomicU64::new(0));
-        Self { accepted, unreported, lost, settled: Mutex::new(0), changed: Condvar::new() }
+        Self {
+            accepted: AtomicU64::new(0),
+            unreported: AtomicU64::new(0),
+            lost,
+            settled: Mutex::new(0),
+            grown: Condvar::new(),
+            hurry: Condvar::new(),
+        }
     }
 
     pub(super) fn accept(&self) {
@@ -52,23 +62,22 @@ impl Progress {
 
     fn settle(&self, records: u64) {
         *self.settled() += records;
-        self.changed.notify_all();
+        self.grown.notify_all();
     }
 
     /// Waits until all that is accepted now is settled.
     pub(super) fn wait_until_settled(&self, patience: Duration) -> bool {
         let target = self.accepted.load(Ordering::Relaxed);
-        // The writer may be pausing; this wakes it.
-        self.changed.notify_all();
         let settled = self.settled();
-        let waited = self.changed.wait_timeout_while(settled, patience, |settled| *settled < target);
+        self.hurry.notify_all();
+        let waited = self.grown.wait_timeout_while(settled, patience, |settled| *settled < target);
         *waited.unwrap_or_else(PoisonError::into_inner).0 >= target
     }
 
     /// Lets `time` pass, or less when somebody flushes.
     fn pause(&self, time: Duration) {
         let settled = self.settled();
-        drop(self.changed.wait_timeout(settled, time).unwrap_or_else(PoisonError::into_inner));
+        drop(self.hurry.wait_timeout(settled, time).unwrap_or_else(PoisonError::into_inner));
     }
 
     fn settled(&self) -> MutexGuard<'_, u64> {

@@ -1,0 +1,35 @@
+# What there is to run. Each target installs what it lacks on a Debian machine with Rust.
+
+CARGO ?= cargo
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check fmt test-tools check-tools advisories clean
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: ## build, and show an allowed and a refused request with their audit lines; needs no internet
+	@scripts/demo
+
+test: test-tools ## run every test that needs no cluster
+	$(CARGO) test --locked --workspace
+
+check: check-tools ## formatting, clippy without warnings, licences and sources of dependencies
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- --deny warnings
+	target/tools/bin/cargo-deny --locked check bans licenses sources
+
+fmt: ## format the code
+	$(CARGO) fmt --all
+
+test-tools: ## install what `make test` uses: packages, target/venv, target/node
+	@scripts/test-tools
+
+check-tools: ## install what `make check` uses: target/tools
+	@scripts/check-tools
+
+advisories: check-tools ## look up known vulnerabilities of dependencies; needs network
+	target/tools/bin/cargo-deny --locked check advisories
+
+clean: ## remove everything that was built or installed here
+	rm -rf target
