@@ -5,10 +5,12 @@
 pub mod address;
 pub mod admin;
 pub mod audit;
+pub mod authority;
 pub mod check;
 pub mod cli;
 pub mod destination;
 pub mod healthcheck;
+pub mod leaf;
 pub mod logging;
 pub mod metrics;
 pub mod policy;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::process::{Command, Output};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::*;
 
@@ -130,6 +131,44 @@ fn settings_name_the_bundle_where_readers_see_it() {
     ] {
         assert_eq!(fs::read_to_string(dir.path().join(name)).unwrap(), text);
     }
+}
+
+#[test]
+fn a_reader_finds_the_old_or_the_new_bundle_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let (files, path) = (TrustFiles::new(dir.path()), dir.path().join(TRUST_BUNDLE_FILE));
+    let sets = [vec![ca("one")], vec![ca("one"), ca("two")]];
+    let bundles = sets.each_ref().map(|set| {
+        files.write(set).unwrap();
+        fs::read(&path).unwrap()
+    });
+    let (done, reads) = (AtomicBool::new(false), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                assert!(bundles.contains(&fs::read(&path).unwrap()));
+                reads.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        for round in 0.. {
+            files.write(&sets[round % 2]).unwrap();
+            if reader.is_finished() || (round >= 10 && reads.load(Ordering::Relaxed) >= 10) {
+                break;
+            }
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+}
+
+#[test]
+fn apt_reads_the_bundle_from_its_settings() {
+    let dir = tempfile::tempdir().unwrap();
+    TrustFiles::new(dir.path()).write(&[ca("one")]).unwrap();
+    let mut command = Command::new("apt-config");
+    command.args(["dump", "Acquire::https::CaInfo"]).env("APT_CONFIG", dir.path().join(APT_CONFIG_FILE));
+    let output = command.output().unwrap();
+    let expected = format!("Acquire::https::CaInfo \"{}/bundle.crt\";\n", dir.path().display());
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), expected);
 }
 
 #[test]

@@ -1,0 +1,168 @@
+//! What each command does, and what it says of it. Never prints a private key but as the Secret that was asked for.
+
+use std::fs;
+use std::io::{IsTerminal, Write};
+use std::path::Path;
+
+use anyhow::{Context, Result, anyhow, bail};
+use sandgate_ca::directory::{PRIVATE_MODE, PUBLIC_MODE};
+use sandgate_ca::files::{self, Overwrite};
+use sandgate_ca::inspect::Findings;
+use sandgate_ca::manifest::{self, ObjectNames};
+use sandgate_ca::names::{BUNDLE_FILE, CA_CERT_FILE, CA_KEY_FILE, PREVIOUS_FILE};
+use sandgate_ca::rotate::{Changes, successor};
+use sandgate_ca::{Authority, CaDirectory, KeyType, NameConstraints, Profile, date, inspect as inspection};
+use time::Duration;
+
+use crate::cli::{GenerateArgs, InspectArgs, IssueArgs, KeyTypeArg, RotateArgs, SecretArgs};
+
+/// An argument that is wrong in a way that only a command can tell.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Usage(String);
+
+/// `generate`.
+pub(crate) fn generate(args: &GenerateArgs, out: &mut impl Write) -> Result<()> {
+    let profile = Profile {
+        common_name: args.subject.clone(),
+        organization: args.organization.clone(),
+        lifetime: Duration::days(args.days.into()),
+        key_type: args.key_type.into(),
+        constraints: constraints(&args.permit)?,
+    };
+    let directory = CaDirectory::open(&args.out)?;
+    let overwrite = if args.force { Overwrite::Replace } else { Overwrite::Refuse };
+    let authority = Authority::generate(&profile)?;
+    directory.write(&authority, overwrite)?;
+
+    writeln!(out, "Made a CA.")?;
+    describe(out, &authority, &directory)?;
+    let dir = args.out.display();
+    writeln!(out, "\nNext:")?;
+    writeln!(out, "  into a cluster    sandgate-ca secret --dir {dir} | kubectl apply -f -")?;
+    writeln!(out, "  look at it        sandgate-ca inspect --dir {dir}")?;
+    writeln!(out, "  before it ends    sandgate-ca rotate --dir {dir}")?;
+    writeln!(out, "Keep {CA_KEY_FILE} to yourself: who has it can pose as any site to whoever trusts the CA.")?;
+    Ok(())
+}
+
+/// `secret`.
+pub(crate) fn secret(args: &SecretArgs, out: &mut impl Write) -> Result<()> {
+    let names = ObjectNames::new(&args.name, args.namespace.as_deref()).map_err(|error| Usage(error.to_string()))?;
+    let directory = CaDirectory::open(&args.dir)?;
+    let authority = directory.read().with_context(no_ca(&args.dir))?;
+    // A rotation that was cut off leaves the CA itself as the previous one.
+    let previous = directory.previous()?.filter(|previous| *previous != authority.certificate_pem());
+    out.write_all(manifest::yaml(&authority, previous.as_deref(), &names).as_bytes())?;
+    if std::io::stdout().is_terminal() {
+        eprintln!("The Secret above has the private key in it. Pipe it: sandgate-ca secret … | kubectl apply -f -");
+    }
+    Ok(())
+}
+
+/// `rotate`.
+pub(crate) fn rotate(args: RotateArgs, out: &mut impl Write) -> Result<()> {
+    let changes = Changes {
+        common_name: args.subject,
+        organization: args.organization,
+        lifetime: args.days.map(|days| Duration::days(days.into())),
+        key_type: args.key_type.map(KeyType::from),
+        constraints: constraints(&args.permit)?,
+    };
+    let directory = CaDirectory::open(&args.dir)?;
+    let old = directory.read().with_context(no_ca(&args.dir))?;
+    let new = Authority::generate(&successor(&old, changes)?)?;
+    directory.rotate(&old, &new)?;
+
+    writeln!(out, "Made the successor of the CA.")?;
+    describe(out, &new, &directory)?;
+    writeln!(out, "  the one before  {}", directory.file(PREVIOUS_FILE).display())?;
+    writeln!(out, "    valid until   {}", date::text(&old.not_after()))?;
+    writeln!(out, "    SHA-256       {}", old.fingerprint_sha256())?;
+    writeln!(out, "  trusts both     {}", directory.file(BUNDLE_FILE).display())?;
+    writeln!(out, "\nNext:")?;
+    writeln!(out, "  into a cluster  sandgate-ca secret --dir {} | kubectl apply -f -", args.dir.display())?;
+    writeln!(out, "  elsewhere       give {BUNDLE_FILE} to whoever trusted {CA_CERT_FILE}")?;
+    writeln!(
+        out,
+        "The old key is gone from the directory. Running sidecars sign with it until their overlap is over."
+    )?;
+    Ok(())
+}
+
+/// `inspect`.
+pub(crate) fn inspect(args: &InspectArgs, out: &mut impl Write) -> Result<()> {
+    let findings = match &args.file {
+        Some(file) if !file.is_dir() => inspection::file(file)?,
+        directory => {
+            let path = directory.as_ref().unwrap_or(&args.dir);
+            inspection::directory(&CaDirectory::open(path)?).with_context(no_ca(path))?
+        }
+    };
+    let Findings { text, problems, warnings } = findings;
+    out.write_all(text.as_bytes())?;
+    for warning in warnings {
+        writeln!(out, "warning:     {warning}")?;
+    }
+    if problems.is_empty() { Ok(()) } else { bail!("{}", problems.join("\nsandgate-ca: ")) }
+}
+
+/// `issue`.
+pub(crate) fn issue(args: &IssueArgs, out: &mut impl Write) -> Result<()> {
+    let directory = CaDirectory::open(&args.dir)?;
+    let authority = directory.read().with_context(no_ca(&args.dir))?;
+    let leaf = sandgate_ca::issue::leaf(&authority, &args.name, Duration::days(args.days.into()))?;
+    fs::create_dir_all(&args.out).with_context(|| format!("can't create {}", args.out.display()))?;
+    let stem = args.name.file_stem();
+    let (certificate, key) = (args.out.join(format!("{stem}.crt")), args.out.join(format!("{stem}.key")));
+    let overwrite = if args.force { Overwrite::Replace } else { Overwrite::Refuse };
+    // Both names are looked at before the first is written, so that a refusal leaves no half of a pair.
+    if let Some(taken) = [&key, &certificate].into_iter().find(|path| !args.force && path.symlink_metadata().is_ok()) {
+        return Err(files::FileError::Exists(taken.clone()).into());
+    }
+    files::write_whole(&key, leaf.key.as_bytes(), PRIVATE_MODE, overwrite)?;
+    files::write_whole(&certificate, leaf.certificates.as_bytes(), PUBLIC_MODE, overwrite)?;
+
+    writeln!(out, "Signed a certificate for {}.", args.name.san())?;
+    writeln!(out, "  certificate     {}", certificate.display())?;
+    writeln!(out, "  private key     {}", key.display())?;
+    writeln!(out, "  valid until     {}", date::text(&leaf.not_after))?;
+    let ca = directory.file(CA_CERT_FILE);
+    writeln!(out, "\nNext:")?;
+    writeln!(out, "  check it        openssl verify -x509_strict -CAfile {} {}", ca.display(), certificate.display())?;
+    Ok(())
+}
+
+fn describe(out: &mut impl Write, authority: &Authority, directory: &CaDirectory) -> Result<()> {
+    writeln!(out, "  subject         {}", authority.subject())?;
+    writeln!(out, "  certificate     {}", directory.file(CA_CERT_FILE).display())?;
+    writeln!(out, "  private key     {} (mode 0600)", directory.file(CA_KEY_FILE).display())?;
+    writeln!(out, "  valid until     {}", date::text(&authority.not_after()))?;
+    let permitted = authority.name_constraints().map(|it| it.permitted().collect::<Vec<_>>().join(", "));
+    writeln!(out, "  may sign for    {}", permitted.as_deref().unwrap_or("any name"))?;
+    writeln!(out, "  SHA-256         {}", authority.fingerprint_sha256())?;
+    Ok(())
+}
+
+fn constraints(permit: &[String]) -> Result<Option<NameConstraints>> {
+    if permit.is_empty() {
+        return Ok(None);
+    }
+    let made = NameConstraints::for_hosts(permit.iter().map(String::as_str));
+    made.map(Some).map_err(|error| anyhow!(Usage(format!("--permit: {error}"))))
+}
+
+fn no_ca(directory: &Path) -> impl FnOnce() -> String {
+    let directory = directory.display().to_string();
+    move || format!("no usable CA in {directory} (make one with `sandgate-ca generate --out {directory}`)")
+}
+
+impl From<KeyTypeArg> for KeyType {
+    fn from(arg: KeyTypeArg) -> Self {
+        match arg {
+            KeyTypeArg::P256 => Self::P256,
+            KeyTypeArg::P384 => Self::P384,
+            KeyTypeArg::Rsa4096 => Self::Rsa4096,
+        }
+    }
+}
