@@ -58,7 +58,7 @@ pub const METADATA: &[(IpAddr, &str)] = &[
     (v4(169, 254, 170, 23), "EKS pod identity"),
     // alibabacloud.com "ECS instance metadata".
     (v4(100, 100, 100, 200), "Alibaba Cloud instance metadata"),
-    // docs.oracle.com "Oracle Cloud at Customer: instance metadata"; inside 192.0.0.0/24 of RFC 6890.
+    // docs.oracle.com "Retrieving Instance Metadata" of Compute Classic; inside 192.0.0.0/24 of RFC 6890.
     (v4(192, 0, 0, 192), "Oracle Cloud Classic instance metadata"),
     // learn.microsoft.com "What is IP address 168.63.129.16?": Azure's WireServer; globally reachable by its number.
     (v4(168, 63, 129, 16), "Azure WireServer"),
@@ -132,6 +132,8 @@ const RANGES: &[(IpNet, Reach)] = &[
     (ANYCAST_PCP, Global),
     // TURN anycast, RFC 8155
     (ANYCAST_TURN, Global),
+    // DNS-SD service registration anycast, RFC 9665
+    (ANYCAST_SRP, Global),
     // AMT, RFC 7450
     (net6([0x2001, 0x3], 32), Global),
     // AS112-v6, RFC 7535
@@ -165,6 +167,7 @@ const RANGES: &[(IpNet, Reach)] = &[
 const LOOPBACK6: IpNet = net(v6([0, 0, 0, 0, 0, 0, 0, 1]), 128);
 const ANYCAST_PCP: IpNet = net(v6([0x2001, 1, 0, 0, 0, 0, 0, 1]), 128);
 const ANYCAST_TURN: IpNet = net(v6([0x2001, 1, 0, 0, 0, 0, 0, 2]), 128);
+const ANYCAST_SRP: IpNet = net(v6([0x2001, 1, 0, 0, 0, 0, 0, 3]), 128);
 const AS112: IpNet = net(v6([0x2001, 4, 0x112, 0, 0, 0, 0, 0]), 48);
 
 /// The address that a packet would reach in the end: the embedded IPv4 address where there is one.
@@ -219,6 +222,14 @@ mod tests {
     fn verdict(address: &str, listed: &[&str]) -> Result<(), Code> {
         let listed: Vec<IpNet> = listed.iter().map(|range| range.parse().unwrap()).collect();
         judge(address.parse().unwrap(), &listed)
+    }
+
+    #[test]
+    fn no_line_of_the_table_stands_twice_or_has_bits_behind_its_prefix() {
+        for (index, (range, _)) in RANGES.iter().enumerate() {
+            assert_eq!(range.trunc(), *range);
+            assert!(RANGES[..index].iter().all(|(other, _)| other != range), "{range}");
+        }
     }
 
     #[test]

@@ -59,6 +59,26 @@ pub struct Policy {
 impl Policy {
     /// Reads a policy file. Never panics, whatever the bytes.
     ///
+    /// ```yaml
+    /// version: 1
+    /// mode: enforce               # or audit
+    /// destinations:               # an empty list denies everything
+    ///   - id: github              # unique; the name in logs and refusals
+    ///     host: api.github.com    # or "*.github.com", or an IP literal
+    ///     ports: [443]            # 443 for https and 80 for http, if left out
+    ///     scheme: https           # or http
+    ///     tls: intercept          # or passthrough, then without allow, deny, upstream and body_bytes
+    ///     allow: [{methods: [GET, HEAD], paths: ["/repos/**"]}]
+    ///     deny: [{methods: [DELETE]}, {paths: ["/repos/secret", "/repos/secret/**"]}]
+    ///     private_cidrs: ["10.0.0.0/8"]
+    ///     upstream: {ca: [/etc/extra.pem], client_cert: {certificate: /c.pem, key: /k.pem}, http: auto}
+    ///     limits: {requests_per_second: 10, burst: 20, concurrent_requests: 5, body_bytes: 10MiB, idle: 30s}
+    /// ```
+    ///
+    /// Left out, `mode` is `enforce`, `scheme` https, `tls` intercept, `ech` (beside a passthrough) `refuse`, and
+    /// `upstream.http` auto (else "1.1" or "2"). One destination answers a request: of all with its host, port and
+    /// scheme, the one with the exact host, else the one with the longest suffix. In it, deny comes before allow.
+    ///
     /// # Errors
     /// Every problem of the file, with its line.
     pub fn parse(text: &[u8]) -> Result<Self, PolicyErrors> {
@@ -332,6 +352,87 @@ mod tests {
         }
     }
 
+    /// The lines of a CONNECT head as a client writes them, through the authority to the verdict.
+    #[test]
+    fn every_way_to_write_a_host_has_one_verdict() {
+        let policy = policy(
+            "- {id: a, host: allowed.com}\n- {id: w, host: '*.allowed.com'}\n- {id: i, host: bücher.example}\n\
+             - {id: l, host: 10.0.0.1}\n",
+        );
+        let invalid = |text: &str| crate::destination::Authority::parse(text).is_err();
+        for text in [
+            "user@allowed.com:443",
+            "allowed.com@evil.com",
+            "allowed.com:0",
+            "allowed.com:65536",
+            "allowed.com:-1",
+            "allowed.com:",
+            "allowed.com:443x",
+            "evil.com%2e.allowed.com",
+            "a%2eallowed.com",
+            "evil.com\0.allowed.com",
+            "a..allowed.com",
+            ".allowed.com",
+            "*.allowed.com",
+            "allowed.com/",
+            "allowed.com evil.com",
+            "",
+        ] {
+            assert!(invalid(text), "{text:?} has to be 400");
+        }
+        let verdict = |text: &str| {
+            let authority = crate::destination::Authority::parse(text).unwrap();
+            policy.judge_connect(&authority.host, authority.port.unwrap()).outcome
+        };
+        for text in [
+            "evilallowed.com:443",
+            "allowed.com.evil.com:443",
+            "allowed.co:443",
+            "0x7f.1:443",
+            "2130706433:443",
+            "127.1:443",
+            "[::1]:443",
+            "[::ffff:10.0.0.1]:443",
+            "com:443",
+        ] {
+            assert_eq!(verdict(text), Outcome::Deny(Code::HostNotAllowed), "{text}");
+        }
+        for text in ["allowed.com:22", "allowed.com:25", "x.allowed.com:80", "10.0.0.1:80"] {
+            assert_eq!(verdict(text), Outcome::Deny(Code::PortNotAllowed), "{text}");
+        }
+        for text in [
+            "ALLOWED.com:443",
+            "allowed.com.:443",
+            "x.y.allowed.com:443",
+            "BÜCHER.example:443",
+            "0xa.1:443",
+            "xn--bcher-kva.example.:443",
+            "bücher\u{3002}example:443",
+        ] {
+            assert_eq!(verdict(text), Outcome::Allow, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_file_may_come_from_any_editor() {
+        for text in [
+            "\u{feff}version: 1\ndestinations: []\n",
+            "version: 1\r\ndestinations: []\r\n",
+            "---\n{version: 1, destinations: []}",
+        ] {
+            Policy::parse(text.as_bytes()).unwrap_or_else(|errors| panic!("{text:?}: {errors}"));
+        }
+    }
+
+    #[test]
+    fn ten_thousand_destinations_are_read() {
+        let destination = |n| format!("- {{id: d{n}, host: '*.h{n}.example.com', deny: [{{paths: [/a/**, /a]}}]}}\n");
+        let list: String = (0..10_000).map(destination).collect();
+        let policy = policy(&list);
+        assert_eq!(policy.rules().len(), 10_000);
+        assert_eq!(connect(&policy, "x.h9999.example.com", 443), Outcome::Allow);
+    }
+
     /// A short run of what the fuzz target does at length.
     #[test]
     fn no_bytes_make_the_reader_panic() {
@@ -357,6 +458,9 @@ mod tests {
                 }
             }
             let _ = Policy::parse(&text);
+            let from = random(text.len() + 1);
+            let piece = &text[from..(from + random(24)).min(text.len())];
+            let _ = crate::destination::Authority::parse(&String::from_utf8_lossy(piece));
         }
     }
 }
