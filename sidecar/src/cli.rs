@@ -154,8 +154,8 @@ fn command() -> Command {
         .subcommand_required(true)
         .disable_help_subcommand(true)
         .subcommands([
-            with_settings(subcommand("serve", help::SERVE, help::SERVE_EXAMPLES)),
-            with_settings(subcommand("run", help::RUN, help::RUN_EXAMPLES).args(run::flags())),
+            with_settings(subcommand("serve", help::SERVE, help::SERVE_EXAMPLES), &[]),
+            with_settings(subcommand("run", help::RUN, help::RUN_EXAMPLES).args(run::flags()), run::DEFAULTS),
             subcommand("check", help::CHECK, help::CHECK_EXAMPLES).args([
                 file("policy").long("policy").help("The policy file"),
                 Arg::new("method").value_name("METHOD").required(true).help("The method, such as GET"),
@@ -185,7 +185,12 @@ fn file(name: &'static str) -> Arg {
     Arg::new(name).value_name("FILE").required(true).value_parser(value_parser!(PathBuf))
 }
 
-fn with_settings(command: Command) -> Command {
+/// Adds every setting. `defaults` are those that differ from the table's.
+fn with_settings(command: Command, defaults: &[(&str, &str)]) -> Command {
+    let default_of = |setting: &Setting| {
+        let own = defaults.iter().find(|(name, _)| *name == setting.name);
+        own.map_or(setting.default, |(_, default)| default)
+    };
     command
         .args([
             Arg::new("config")
@@ -195,11 +200,11 @@ fn with_settings(command: Command) -> Command {
                 .help("A YAML file with settings, keyed by their flags without the dashes in front [SANDGATE_CONFIG]"),
             Arg::new("no-env").long("no-env").action(ArgAction::SetTrue).help("Ignore all variables that are settings"),
         ])
-        .args(TABLE.iter().map(setting_flag))
+        .args(TABLE.iter().map(|setting| setting_flag(setting, default_of(setting))))
 }
 
-fn setting_flag(setting: &Setting) -> Arg {
-    let origin = match setting.default {
+fn setting_flag(setting: &Setting, default: &str) -> Arg {
+    let origin = match default {
         "" => format!(" [{}]", setting.variable()),
         default => format!(" [default: {default}; {}]", setting.variable()),
     };

@@ -7,10 +7,11 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use mimalloc::MiMalloc;
+use sandgate_sidecar::check::{self, CheckError};
 use sandgate_sidecar::cli::{self, Action};
 use sandgate_sidecar::settings::Settings;
 use sandgate_sidecar::{healthcheck, logging, process, run, serve};
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::Builder;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{info, warn};
 
@@ -26,8 +27,7 @@ fn main() -> ExitCode {
     match perform(action) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            // Where stderr is closed, the exit code still says it.
-            let _ = writeln!(io::stderr(), "sandgate-sidecar: {error:#}");
+            report(&error);
             ExitCode::FAILURE
         }
     }
@@ -37,18 +37,36 @@ fn perform(action: Action) -> anyhow::Result<u8> {
     match action {
         Action::Serve(settings) => {
             prepare(&settings, &[process::hide_memory(), process::raise_file_limit()])?;
-            runtime(settings.workers)?.block_on(until_a_signal(*settings))
+            block_on(settings.workers, until_a_signal(*settings))?
         }
         Action::Run(settings, options) => {
             prepare(&settings, &[process::hide_memory()])?;
-            Ok(runtime(settings.workers)?.block_on(run::run(*settings, options)))
+            block_on(settings.workers, run::run(*settings, options))
         }
         Action::Healthcheck { address, wait } => {
-            let healthy = runtime(1)?.block_on(healthcheck::healthcheck(address, wait));
+            let healthy = block_on(1, healthcheck::healthcheck(address, wait))?;
             healthy.map(|()| 0).map_err(anyhow::Error::msg)
         }
-        Action::Check { .. } | Action::Validate { .. } => anyhow::bail!("this subcommand is not wired yet"),
+        Action::Check { policy, method, url } => verdict(check::check(&policy, &method, &url, &mut io::stdout())),
+        Action::Validate { policy } => verdict(check::validate(&policy, &mut io::stdout())),
     }
+}
+
+/// 0 for yes, 1 for no, and 64 where the question made no sense.
+fn verdict(answer: Result<bool, CheckError>) -> anyhow::Result<u8> {
+    match answer {
+        Ok(yes) => Ok(u8::from(!yes)),
+        Err(error @ (CheckError::Method(_) | CheckError::Url { .. })) => {
+            report(&error.into());
+            Ok(cli::WRONG_USAGE)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn report(error: &anyhow::Error) {
+    // Where stderr is closed, the exit code still says it.
+    let _ = writeln!(io::stderr(), "sandgate-sidecar: {error:#}");
 }
 
 /// The log, and in it what went less well until it was there.
@@ -60,7 +78,7 @@ fn prepare(settings: &Settings, steps: &[Result<(), String>]) -> anyhow::Result<
     Ok(())
 }
 
-fn runtime(workers: usize) -> anyhow::Result<Runtime> {
+fn block_on<T>(workers: usize, future: impl Future<Output = T>) -> anyhow::Result<T> {
     let mut builder = match workers {
         1 => Builder::new_current_thread(),
         _ => Builder::new_multi_thread(),
@@ -68,7 +86,11 @@ fn runtime(workers: usize) -> anyhow::Result<Runtime> {
     if workers > 1 {
         builder.worker_threads(workers);
     }
-    builder.enable_all().build().context("the runtime cannot be started")
+    let runtime = builder.enable_all().build().context("the runtime cannot be started")?;
+    let output = runtime.block_on(future);
+    // A file or a name that is being read must not keep the process.
+    runtime.shutdown_background();
+    Ok(output)
 }
 
 async fn until_a_signal(settings: Settings) -> anyhow::Result<u8> {

@@ -12,6 +12,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::policy::{Policy, PolicyErrors};
 pub use document::markdown;
 pub use layers::{CONFIG_VARIABLE, Layers, Origin, Problems};
 pub use table::{Kind, Setting};
@@ -26,14 +27,14 @@ table::settings! {
         /// Where /healthz, /readyz and /metrics are served, or `none`. All addresses, because the kubelet asks from
         /// outside the pod; [::] takes IPv4 too, and becomes 0.0.0.0 where there is no IPv6.
         admin_listen: Vec<SocketAddr> = "[::]:8081", "ADDR:PORT", many(value::listener);
-        /// Threads that serve requests. One keeps memory small beside a pod; more help from about 1 Gbit/s on.
+        /// Threads that serve requests. One keeps memory small beside a pod; more help where one core is not enough.
         workers: usize = "1", "N", one(value::count);
     }
     "Policy" {
         /// The policy file. Without one, and without allowed domains, everything is refused.
         policy: PolicySource = "", "FILE", one(value::policy_file);
-        /// The short form of a policy: hosts, each exact or `*.suffix`, for HTTPS on port 443. Not beside a policy
-        /// file.
+        /// The short form of a policy: hosts, each exact or `*.suffix`, for HTTPS on port 443 unless named. Not
+        /// beside a policy file.
         allowed_domains: Option<String> = "", "HOSTS", joined(value::text);
         /// How often the policy file is read to see whether its content changed. Polled, because file notification is
         /// not reliable on every mount.
@@ -92,7 +93,8 @@ table::settings! {
         first_byte_timeout: Duration = "15m", "TIME", one(value::duration);
         /// A body in which nothing moves, in either direction. Long, because event streams may be silent for minutes.
         idle_body_timeout: Duration = "15m", "TIME", one(value::duration);
-        /// An unused connection to an origin. Most origins close theirs after 60 s or later.
+        /// An unused connection to an origin. Many servers close theirs after 60 s or more, and a request should not meet
+        /// that moment.
         pool_idle_timeout: Duration = "60s", "TIME", one(value::duration);
         /// TCP keepalive of every connection. WebSockets and passthrough tunnels have no idle end, so this is what
         /// finds a dead peer.
@@ -219,6 +221,11 @@ impl Settings {
             self.admin_listen.iter().find(|address| address.port() != 0 && self.listen.contains(address))
         {
             layers.refuse_setting("admin-listen", &format!("{shared} is where the proxy listens: take another port"));
+        }
+        if let Some(Err(PolicyErrors(problems))) = self.allowed_domains.as_deref().map(Policy::from_allowed_domains) {
+            for problem in problems {
+                layers.refuse_setting("allowed-domains", &problem.message);
+            }
         }
         if self.ca == CaSource::Files && self.ca_name_constraints {
             let reason = "only a CA that is made here can be constrained: set --ca generate too, or remove this";

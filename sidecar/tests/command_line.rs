@@ -1,5 +1,6 @@
 //! The program's exit codes, and how `run` treats its command: real processes and signals. What goes through the proxy
 //! is tested elsewhere.
+#![allow(clippy::unwrap_used, reason = "the setting that allows it in tests does not reach their helper functions")]
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
@@ -44,6 +45,37 @@ fn wrong_usage_exits_64_and_names_everything() {
     assert!(stderr.contains("--workers: ") && stderr.contains("SANDGATE_LISTEN: "), "{stderr}");
     assert_eq!(sidecar().arg("--nonsense").output().unwrap().status.code(), Some(64));
     assert_eq!(sidecar().output().unwrap().status.code(), Some(64));
+}
+
+#[test]
+fn check_and_validate_answer_with_their_exit_codes() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    let good = file("good.yaml", "version: 1\ndestinations:\n  - id: a\n    host: a.test\n");
+    let bad = file("bad.yaml", "version: 2\n");
+    let check = |policy: &Path, method: &str, url: &str| {
+        sidecar().args(["check", "--policy"]).arg(policy).args([method, url]).output().unwrap().status.code()
+    };
+    assert_eq!(check(&good, "GET", "https://a.test/"), Some(0));
+    assert_eq!(check(&good, "GET", "https://b.test/"), Some(1));
+    assert_eq!(check(&bad, "GET", "https://a.test/"), Some(1));
+    assert_eq!(check(&good, "G T", "https://a.test/"), Some(64));
+    assert_eq!(check(&good, "GET", "a.test"), Some(64));
+    let validate = |policy: &Path| sidecar().arg("validate").arg(policy).output().unwrap().status.code();
+    assert_eq!(validate(&good), Some(0));
+    assert_eq!(validate(&bad), Some(1));
+    assert_eq!(validate(Path::new("/nonexistent")), Some(1));
+}
+
+#[test]
+fn healthcheck_is_1_where_nothing_answers() {
+    let output = sidecar().args(["healthcheck", "--address", "127.0.0.1:1"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("127.0.0.1:1/healthz"), "{}", text(&output.stderr));
 }
 
 #[test]

@@ -40,9 +40,11 @@ Examples:
     sandgate-sidecar run --allow origin.test:8443 --resolve origin.test:8443:127.0.0.1 \\
       --private-cidr 127.0.0.0/8 --upstream-ca origin-ca.pem -- curl https://origin.test:8443/
 
-The command is not confined: a program that ignores the proxy variables reaches the network directly.
-Exit codes: the command's own, 128 + N where signal N ended it, 125 where the proxy failed, 126 where the
-command cannot be run, 127 where it is not found, 64 for wrong usage.";
+The command is not confined: a program that ignores the proxy variables reaches the
+network directly.
+
+Exit codes: the command's own; 128 + N where signal N ended it; 125 where the proxy failed;
+126 where the command cannot be run; 127 where it is not found; 64 for wrong usage.";
 
 pub(super) const CHECK: &str = "Say how a policy judges one request, by which rule, and why";
 pub(super) const CHECK_EXAMPLES: &str = "\

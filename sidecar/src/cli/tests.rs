@@ -83,7 +83,7 @@ fn everything_wrong_with_run_is_named_at_once() {
     for start in [
         "--allow: \"a/b\" has a path",
         "--allow: cannot be used beside SANDGATE_POLICY",
-        "--private-cidr: \"10.0.0.1/8\" has bits beyond its prefix: write 10.0.0.0/8",
+        "--private-cidr: 10.0.0.1/8 has bits set behind its prefix; write 10.0.0.0/8",
         "--summary: \"xml\"",
         "--audit-log: stdout belongs to the command",
         "--workers: \"0\"",
@@ -113,6 +113,12 @@ fn help_and_version_are_no_errors() {
 #[test]
 fn help_of_run_says_that_the_command_is_not_confined() {
     assert!(parsed("run --help", &[]).unwrap_err().text.contains("The command is not confined"));
+}
+
+#[test]
+fn help_of_run_names_its_own_defaults() {
+    let help = parsed("run -h", &[]).unwrap_err().text;
+    assert!(help.contains("[default: 127.0.0.1:0;") && !help.contains("8080"), "{help}");
 }
 
 #[test]

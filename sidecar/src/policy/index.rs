@@ -96,7 +96,7 @@ mod tests {
             };
             assert_eq!(looked_at("host-7.example.com"), [1], "of {count}");
             assert_eq!(looked_at("a.b.below-3.example.com"), [1], "of {count}");
-            assert_eq!(looked_at("unknown.example.com"), [], "of {count}");
+            assert!(looked_at("unknown.example.com").is_empty(), "of {count}");
         }
     }
 

@@ -100,3 +100,23 @@ pub(super) fn exit_code(status: ExitStatus) -> u8 {
     let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
     code.and_then(|code| u8::try_from(code).ok()).unwrap_or(CANNOT_RUN)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_command_whose_proxy_dies_is_ended() {
+        let mut child = Command::new("sleep").arg("600").spawn().unwrap();
+        let mut signals = Signals::start().unwrap();
+        let ended = supervise(&mut child, &mut signals, async { anyhow::anyhow!("gone") }).await.unwrap();
+        assert!(matches!(&ended, Ended::ProxyFailed(error) if error.to_string() == "gone"), "{ended:?}");
+        assert_eq!(child.try_wait().unwrap().and_then(|status| status.signal()), Some(Signal::SIGTERM as i32));
+    }
+
+    #[test]
+    fn the_exit_code_is_what_a_shell_would_say() {
+        assert_eq!(exit_code(ExitStatus::from_raw(7 << 8)), 7);
+        assert_eq!(exit_code(ExitStatus::from_raw(Signal::SIGINT as i32)), 130);
+    }
+}

@@ -6,7 +6,9 @@ use std::fmt::Write;
 use clap::{Arg, ArgAction, ArgMatches, value_parser};
 use ipnet::IpNet;
 
-use crate::destination::{Authority, Host, Scheme};
+use crate::destination::Scheme;
+use crate::policy::pattern::HostPattern;
+use crate::policy::private_cidr;
 use crate::settings::{Layers, PolicySource, Problems, Settings};
 use crate::summary;
 
@@ -100,15 +102,9 @@ fn allowed(matches: &ArgMatches, layers: &mut Layers) -> Option<String> {
     }
     let mut ranges = Vec::new();
     for value in text(matches, "private-cidr") {
-        match value.parse::<IpNet>() {
-            Ok(range) if range == range.trunc() => ranges.push(range),
-            Ok(range) => {
-                layers.refuse(
-                    &"--private-cidr",
-                    &format!("\"{value}\" has bits beyond its prefix: write {}", range.trunc()),
-                );
-            }
-            Err(_) => layers.refuse(&"--private-cidr", &format!("\"{value}\" is not a network such as 127.0.0.0/8")),
+        match private_cidr(value) {
+            Ok(range) => ranges.push(range),
+            Err(reason) => layers.refuse(&"--private-cidr", &reason),
         }
     }
     if !matches.contains_id("allow") {
@@ -135,28 +131,23 @@ fn text<'a>(matches: &'a ArgMatches, name: &str) -> impl Iterator<Item = &'a str
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Allowed {
     scheme: Scheme,
-    any_subdomain: bool,
-    host: Host,
+    pattern: HostPattern,
     port: u16,
 }
 
 impl Allowed {
     fn parse(value: &str) -> Result<Self, String> {
         let (scheme, rest) = match value.split_once("://") {
-            None | Some(("https", _)) => (Scheme::Https, value.trim_start_matches("https://")),
+            None => (Scheme::Https, value),
+            Some(("https", rest)) => (Scheme::Https, rest),
             Some(("http", rest)) => (Scheme::Http, rest),
-            Some((other, _)) => return Err(format!("\"{value}\": {other}:// is not known; use https:// or http://")),
+            Some((other, _)) => return Err(format!("{value:?}: {other}:// is not known; use https:// or http://")),
         };
         if rest.contains('/') {
-            return Err(format!("\"{value}\" has a path: paths need a policy file (--policy)"));
+            return Err(format!("{value:?} has a path: paths need a policy file (--policy)"));
         }
-        let suffix = rest.strip_prefix("*.");
-        let authority = Authority::parse(suffix.unwrap_or(rest)).map_err(|reason| format!("\"{value}\": {reason}"))?;
-        let port = authority.port.unwrap_or(scheme.default_port());
-        if suffix.is_some() && authority.host.name().is_none() {
-            return Err(format!("\"{value}\": an address has no subdomains"));
-        }
-        Ok(Self { scheme, any_subdomain: suffix.is_some(), host: authority.host, port })
+        let (pattern, port) = HostPattern::parse_with_port(rest)?;
+        Ok(Self { scheme, pattern, port: port.unwrap_or(scheme.default_port()) })
     }
 }
 
@@ -165,12 +156,11 @@ fn policy_text(destinations: &[Allowed], ranges: &[IpNet]) -> String {
     let mut policy = "version: 1\ndestinations:\n".to_owned();
     let ranges = ranges.iter().map(|range| format!("\"{range}\"")).collect::<Vec<_>>().join(", ");
     for (index, allowed) in destinations.iter().enumerate() {
-        let wildcard = if allowed.any_subdomain { "*." } else { "" };
         let _ = write!(
             policy,
-            "  - id: allow-{}\n    host: \"{wildcard}{}\"\n    scheme: {}\n    ports: [{}]\n",
+            "  - id: allow-{}\n    host: \"{}\"\n    scheme: {}\n    ports: [{}]\n",
             index + 1,
-            allowed.host,
+            allowed.pattern,
             allowed.scheme.as_str(),
             allowed.port
         );
@@ -184,6 +174,7 @@ fn policy_text(destinations: &[Allowed], ranges: &[IpNet]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::Policy;
 
     fn policy(hosts: &[&str], ranges: &[&str]) -> String {
         let hosts: Vec<_> = hosts.iter().map(|host| Allowed::parse(host).unwrap()).collect();
@@ -208,6 +199,15 @@ destinations:
     private_cidrs: ["127.0.0.0/8", "fd00::/8"]
 "#
         );
+    }
+
+    #[test]
+    fn the_policy_is_a_valid_one() {
+        let text =
+            policy(&["a.test", "a.test:8443", "http://a.test", "[::1]:8443", "10.0.0.1", "*.a.test"], &["10.0.0.0/8"]);
+        let policy = Policy::parse(text.as_bytes()).unwrap();
+        assert_eq!(policy.rules().len(), 6);
+        assert!(policy.rules().iter().all(|rule| rule.private_cidrs == ["10.0.0.0/8".parse().unwrap()]));
     }
 
     #[test]

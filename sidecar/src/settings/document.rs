@@ -16,7 +16,7 @@ variables. An empty variable counts as not set.
 - The file is a flat YAML map. Its keys are the flags without the dashes in front: `idle-body-timeout: 10m`. An unknown
   key is an error; an unknown `SANDGATE_*` variable is a warning.
 - Where several values are possible, a flag is repeated, a file has a list, and a text has commas: `10.0.0.2,10.0.0.3`.
-- Times have a unit: `500ms`, `10s`, `15m`, `24h`, `7d`. Sizes too: `32KiB`, `1MiB`.
+- Times have a unit: `500ms`, `10s`, `15m`, `24h`. Sizes too: `32KiB`, `1MiB`.
 - All that is wrong is reported at once, and the exit code is 64.
 - `run` has defaults of its own: it listens on a free loopback port, has no health port, makes a CA for the run, writes
   audit lines only to a file, and logs warnings as text.

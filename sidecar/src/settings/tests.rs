@@ -96,7 +96,7 @@ fn everything_wrong_is_named_at_once_with_its_source() {
     )
     .unwrap_err();
     let mut starts = [
-        "--idle-body-timeout: \"fast\" is not a time with its unit",
+        "--idle-body-timeout: \"fast\" is not a duration above zero",
         "--resolve: \"a.test:443\" is not HOST:PORT:ADDR",
         "--dns: \"dns.test\" is not an address",
         "SANDGATE_LISTEN: \"localhost:8080\" is not an address and a port",
@@ -133,6 +133,13 @@ fn the_short_form_keeps_its_text() {
     assert_eq!(source(variables(&[("SANDGATE_ALLOWED_DOMAINS", "a.com,*.b.com")]).unwrap()), expected);
     assert_eq!(source(file("allowed_domains:\n  - a.com\n  - '*.b.com'\n").unwrap()), expected);
     assert_eq!(source(flags(&[("allowed-domains", "")]).unwrap()), PolicySource::AllowedDomains(String::new()));
+}
+
+#[test]
+fn a_short_form_that_is_no_policy_is_wrong_usage() {
+    let problems = variables(&[("SANDGATE_ALLOWED_DOMAINS", "a.com,*,a.com:0")]).unwrap_err();
+    assert_eq!(problems.len(), 2, "{problems:?}");
+    assert!(problems.iter().all(|problem| problem.starts_with("SANDGATE_ALLOWED_DOMAINS: ")), "{problems:?}");
 }
 
 #[test]

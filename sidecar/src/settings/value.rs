@@ -8,6 +8,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::{AuditLog, CaSource, LogFormat, PolicySource};
 use crate::destination::Host;
+use crate::policy::quantity;
 
 /// An address for a name by hand.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -124,43 +125,23 @@ pub(super) fn stream_count(text: &str) -> Result<usize, String> {
         .ok_or_else(|| unexpected(text, "a whole number from 1 to 2147483647"))
 }
 
-/// A size in bytes: a whole number with `B`, `KiB`, `MiB` or `GiB` behind it, or none for bytes.
+/// A size in bytes, more than none, with its unit.
 pub(super) fn size(text: &str) -> Result<usize, String> {
-    const UNITS: &[(&str, u64)] = &[("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("B", 1), ("", 1)];
-    scaled(text, UNITS)
-        .and_then(|size| usize::try_from(size).ok())
-        .filter(|size| *size > 0)
-        .ok_or_else(|| unexpected(text, "a size such as 32KiB or 1MiB"))
+    let size = usize::try_from(quantity::size(text)?).ok().filter(|size| *size > 0);
+    size.ok_or_else(|| unexpected(text, "a size above zero that fits into memory, such as 32KiB"))
 }
 
-/// A time longer than none, with its unit.
+/// A time above zero with its unit, up to ten years.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    duration_or_zero(text).and_then(|duration| match duration.is_zero() {
-        true => Err(format!("\"{text}\" is no time at all: every wait needs a bound above 0")),
-        false => Ok(duration),
-    })
+    /// Sums of a moment and a wait must not overflow, and a longer wait would be no bound.
+    const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+    let duration = quantity::duration(text)?;
+    if duration > LONGEST { Err(unexpected(text, "a bound: ten years is the most")) } else { Ok(duration) }
 }
 
-/// A time with its unit, or 0.
+/// As [`duration`], or zero.
 pub(super) fn duration_or_zero(text: &str) -> Result<Duration, String> {
-    const MILLISECONDS: &[(&str, u64)] = &[("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
-    /// Past this a wait has no bound that anyone would see, and sums of waits could overflow.
-    const LONGEST: u64 = 3_650 * 86_400_000;
-    if text == "0" {
-        return Ok(Duration::ZERO);
-    }
-    scaled(text, MILLISECONDS)
-        .filter(|milliseconds| *milliseconds <= LONGEST)
-        .map(Duration::from_millis)
-        .ok_or_else(|| unexpected(text, "a time with its unit, such as 500ms, 10s, 15m or 24h"))
-}
-
-/// A whole number of one of `units`.
-fn scaled(text: &str, units: &[(&str, u64)]) -> Option<u64> {
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    let (number, unit) = text.split_at(digits);
-    let (_, factor) = units.iter().find(|(name, _)| *name == unit)?;
-    number.parse::<u64>().ok()?.checked_mul(*factor)
+    if ["0", "0s"].contains(&text) { Ok(Duration::ZERO) } else { duration(text) }
 }
 
 fn unexpected(text: &str, expected: &str) -> String {
@@ -172,22 +153,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_have_units() {
-        let milliseconds = |text| duration(text).ok().map(|time| time.as_millis());
-        assert_eq!(
-            ["500ms", "10s", "15m", "24h", "7d"].map(milliseconds),
-            [Some(500), Some(10_000), Some(900_000), Some(86_400_000), Some(604_800_000)]
-        );
-        for text in ["", "10", "s", "1.5s", "-1s", "+1s", "1 s", "1S", "0", "0s", "99999999999999999999s", "9999999d"] {
+    fn a_wait_is_above_zero_and_has_an_end() {
+        assert_eq!(duration("24h"), Ok(Duration::from_secs(86_400)));
+        for text in ["", "10", "0", "0s", "1.5s", "-1s", "+1s", "87601h", "18446744073709551615ms"] {
             assert!(duration(text).is_err(), "{text}");
         }
         assert_eq!(["0", "0s"].map(duration_or_zero), [Ok(Duration::ZERO), Ok(Duration::ZERO)]);
+        assert!(duration_or_zero("10").is_err());
     }
 
     #[test]
-    fn sizes_have_units() {
-        assert_eq!(["512", "512B", "32KiB", "1MiB"].map(|text| size(text).unwrap()), [512, 512, 32 << 10, 1 << 20]);
-        for text in ["", "0", "32K", "32kb", "KiB", "1.5MiB", "-1", "99999999999GiB"] {
+    fn a_size_is_above_zero() {
+        assert_eq!(["512B", "32KiB", "1MiB"].map(|text| size(text).unwrap()), [512, 32 << 10, 1 << 20]);
+        for text in ["", "0B", "32", "32K", "32kb", "KiB", "1.5MiB", "-1B", "99999999999GiB"] {
             assert!(size(text).is_err(), "{text}");
         }
     }
