@@ -189,7 +189,9 @@ impl Relayed {
 
 impl Drop for Relayed {
     fn drop(&mut self) {
-        let whole = self.ended.is_none() && self.incoming.is_end_stream();
+        // Over HTTP/1 nobody asks for more once the announced length is there, and HTTP/2 may end in a frame of its own.
+        let at_end = self.incoming.is_end_stream() || self.incoming.size_hint().exact() == Some(0);
+        let whole = self.ended.is_none() && at_end;
         match self.channel.take() {
             // What is left of the request would stand in front of the next one.
             Some(Channel::Http1(lease)) if whole && self.exchange.is_request_complete() => lease.recycle(),

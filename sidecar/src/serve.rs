@@ -183,7 +183,9 @@ impl Running {
         for listener in proxies {
             self.tasks.spawn(proxy::serve(Arc::clone(&self.engine), listener, Arc::clone(&places)));
         }
-        self.tasks.spawn(admin::serve(admins, Arc::clone(&self.health), Arc::clone(&self.engine.metrics)));
+        if !admins.is_empty() {
+            self.tasks.spawn(admin::serve(admins, Arc::clone(&self.health), Arc::clone(&self.engine.metrics)));
+        }
         Ok(())
     }
 
