@@ -38,8 +38,9 @@ const NEVER_DROPPED: [&str; 3] = ["host", "content-length", "transfer-encoding"]
 /// 400 where `Connection` names a field that frames or routes the message, or can't be read.
 pub fn remove_hop_by_hop(headers: &mut HeaderMap, destination: &Destination) -> Result<(), Refusal> {
     let takes_trailers = headers.get_all(TE).iter().any(|te| lists(te, "trailers"));
-    let named = named_by_connection(headers)
-        .ok_or_else(|| Refusal::new(Code::BadRequest, destination).with_detail("the Connection field is not a list of field names"))?;
+    let named = named_by_connection(headers).ok_or_else(|| {
+        Refusal::new(Code::BadRequest, destination).with_detail("the Connection field is not a list of field names")
+    })?;
     for name in named {
         if NEVER_DROPPED.contains(&name.as_str()) {
             let detail = format!("Connection must not name {name}");

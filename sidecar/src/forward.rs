@@ -142,11 +142,11 @@ fn within_limits(
 ) -> Result<Permit, Refusal> {
     let Some(rule) = rule else { return Ok(Permit::unlimited()) };
     let id = Arc::clone(&rule.id);
-    if let Some(limit) = rule.limits.body_bytes {
-        if fields::content_length(&head.headers).is_some_and(|length| length > limit) {
-            let refusal = Refusal::new(Code::BodyTooLarge, destination).with_rule(id);
-            return Err(refusal.with_detail(&format!("the limit is {limit} bytes")));
-        }
+    if let Some(limit) = rule.limits.body_bytes
+        && fields::content_length(&head.headers).is_some_and(|length| length > limit)
+    {
+        let refusal = Refusal::new(Code::BodyTooLarge, destination).with_rule(id);
+        return Err(refusal.with_detail(&format!("the limit is {limit} bytes")));
     }
     engine.limiter.admit(rule, Instant::now()).map_err(|exceeded| {
         Refusal::new(exceeded.code, destination).with_rule(id).with_retry_after(exceeded.retry_after)
@@ -170,8 +170,7 @@ async fn exchange(
     let mut request = Request::from_parts(head, RequestBody::new(body, Arc::clone(&exchange), limit, gate.clone()));
     open_on_continue(&mut request, gate.as_ref());
     let profile = snapshot.profile(rule.map(|rule| &*rule.id));
-    let outgoing =
-        Outgoing { destination, profile: &profile, authority, request, exchange: Arc::clone(&exchange) };
+    let outgoing = Outgoing { destination, profile: &profile, authority, request, exchange: Arc::clone(&exchange) };
     let sent = tokio::select! {
         sent = send::send(engine, outgoing, ledger) => sent,
         () = exchange.lease.revoked() => Err(Failure::new(Code::PolicyChanged, "the policy changed meanwhile")),

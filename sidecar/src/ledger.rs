@@ -4,8 +4,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::request::Parts;
 use http::StatusCode;
+use http::request::Parts;
 
 use crate::audit::{Kind, LoggedPath, Record, Verdict};
 use crate::destination::Destination;

@@ -121,11 +121,11 @@ pub fn client_hello_message(mut records: &[u8]) -> Result<Option<Vec<u8>>, Code>
         }
         let whole = rest.split_at_checked(length);
         message.extend_from_slice(whole.map_or(rest, |(fragment, _)| fragment));
-        if let Some(length) = message_length(&message)? {
-            if message.len() >= length {
-                message.truncate(length);
-                return Ok(Some(message));
-            }
+        if let Some(length) = message_length(&message)?
+            && message.len() >= length
+        {
+            message.truncate(length);
+            return Ok(Some(message));
         }
         match whole {
             Some((_, next)) => records = next,

@@ -106,8 +106,8 @@ impl Loader {
 
     fn parse(&mut self, path: &Path, text: &[u8]) -> Result<Loaded, Vec<String>> {
         let named = |problem: &dyn std::fmt::Display| format!("{}: {problem}", path.display());
-        let policy = Policy::parse(text)
-            .map_err(|errors| errors.0.iter().map(|problem| named(problem)).collect::<Vec<_>>())?;
+        let policy =
+            Policy::parse(text).map_err(|errors| errors.0.iter().map(|problem| named(problem)).collect::<Vec<_>>())?;
         self.ready(policy).map_err(|problems| problems.iter().map(|problem| named(problem)).collect())
     }
 
@@ -115,9 +115,8 @@ impl Loader {
     fn with_changed_files(&mut self, path: &Path) -> Option<Loaded> {
         let Seen::Content(text) = self.seen.clone() else { return None };
         let policy = Policy::parse(&text).ok()?;
-        let names_files = |rule: &Arc<crate::policy::Rule>| {
-            !rule.upstream.ca.is_empty() || rule.upstream.client_cert.is_some()
-        };
+        let names_files =
+            |rule: &Arc<crate::policy::Rule>| !rule.upstream.ca.is_empty() || rule.upstream.client_cert.is_some();
         if !policy.rules().iter().any(names_files) || !self.profiles.would_change(&policy) {
             return None;
         }
@@ -171,7 +170,8 @@ pub fn intercepted_hosts(policy: &Policy) -> Arc<[String]> {
         return Arc::default();
     }
     let intercepted = |rule: &&Arc<crate::policy::Rule>| rule.scheme == Scheme::Https && rule.tls == Tls::Intercept;
-    let hosts: HashSet<String> = policy.rules().iter().filter(intercepted).map(|rule| rule.pattern.to_string()).collect();
+    let hosts: HashSet<String> =
+        policy.rules().iter().filter(intercepted).map(|rule| rule.pattern.to_string()).collect();
     let mut hosts: Vec<String> = hosts.into_iter().collect();
     hosts.sort_unstable();
     hosts.into()

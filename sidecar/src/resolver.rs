@@ -76,8 +76,7 @@ impl Resolver {
     async fn ask(&self, name: &str) -> Result<Vec<IpAddr>, ResolveError> {
         let mut name = Name::from_ascii(name).map_err(|_| ResolveError::NotFound)?;
         name.set_fqdn(true);
-        let (v4, v6) =
-            (self.dns.lookup(name.clone(), RecordType::A), self.dns.lookup(name.clone(), RecordType::AAAA));
+        let (v4, v6) = (self.dns.lookup(name.clone(), RecordType::A), self.dns.lookup(name.clone(), RecordType::AAAA));
         let (v4, v6) = both_or_first(v4, v6).await;
         let addresses: Vec<IpAddr> = [&v6, &v4].into_iter().flatten().flatten().flat_map(addresses_of).collect();
         if addresses.is_empty() { Err(worst(v4, v6)) } else { Ok(addresses) }
@@ -123,7 +122,8 @@ fn addresses_of(lookup: &Lookup) -> impl Iterator<Item = IpAddr> {
 /// The failure to report when neither family has an address: a server's failure says more than an empty answer.
 fn worst(v4: Option<Answer>, v6: Option<Answer>) -> ResolveError {
     let errors = [v4, v6].into_iter().flatten().filter_map(Result::err).map(ResolveError::from);
-    errors.reduce(|worst, error| if matches!(worst, ResolveError::NotFound) { error } else { worst })
+    errors
+        .reduce(|worst, error| if matches!(worst, ResolveError::NotFound) { error } else { worst })
         .unwrap_or(ResolveError::NotFound)
 }
 

@@ -85,8 +85,7 @@ pub async fn start(settings: Settings, observer: Option<Observer>) -> anyhow::Re
         metrics: Arc::clone(&metrics),
         numbers,
     });
-    let mut running =
-        Running { engine, health, proxy: Vec::new(), admin: Vec::new(), tasks: JoinSet::new() };
+    let mut running = Running { engine, health, proxy: Vec::new(), admin: Vec::new(), tasks: JoinSet::new() };
     running.listen().await?;
     running.keep(keeper, loader, hosts, hosts_seen);
     let list = |addresses: &[SocketAddr]| addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");

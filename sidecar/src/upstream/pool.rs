@@ -73,12 +73,7 @@ impl Upstream {
     ///
     /// # Errors
     /// [`Failure`] of the connection that had to be made.
-    pub async fn channel(
-        &self,
-        destination: &Destination,
-        profile: &Profile,
-        want: Want,
-    ) -> Result<Channel, Failure> {
+    pub async fn channel(&self, destination: &Destination, profile: &Profile, want: Want) -> Result<Channel, Failure> {
         let group = self.group(destination, profile);
         if want == Want::Upgrade {
             return self.connect(&group, destination, profile, want).await;
@@ -201,7 +196,13 @@ enum Reuse {
 
 impl Group {
     fn new(limits: PoolLimits, metrics: Arc<Metrics>) -> Self {
-        Self { limits, metrics, state: Mutex::default(), freed: Notify::new(), connecting: tokio::sync::Mutex::default() }
+        Self {
+            limits,
+            metrics,
+            state: Mutex::default(),
+            freed: Notify::new(),
+            connecting: tokio::sync::Mutex::default(),
+        }
     }
 
     fn reuse(self: &Arc<Self>) -> Reuse {

@@ -13,7 +13,7 @@ use ipnet::IpNet;
 use rustls::RootCertStore;
 
 use super::tls::{self, Connectors};
-use crate::policy::{UpstreamHttp, Policy, UpstreamOptions};
+use crate::policy::{Policy, UpstreamHttp, UpstreamOptions};
 
 /// How the origins of some rules are reached.
 pub struct Profile {

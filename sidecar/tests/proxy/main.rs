@@ -1,0 +1,18 @@
+//! The program over real sockets with real TLS: each module a part of its behaviour, each test a sentence of it.
+
+mod harness;
+
+use harness::{Setup, allow, resolve};
+use sandgate_testkit::client::https_through;
+use sandgate_testkit::origin::Origin;
+
+#[tokio::test]
+async fn an_allowed_request_reaches_its_origin_and_comes_back() {
+    let origin = Origin::builder().names(&["origin.test"]).start().await;
+    let setup = Setup::start(&origin.ca(), &allow(&origin), &["--resolve", &resolve(&origin)]).await;
+    let mut client =
+        https_through(setup.sidecar.proxy(), "origin.test", origin.port(), &setup.client_tls()).await.unwrap();
+    let fetched = client.get(&format!("https://origin.test:{}/zen", origin.port())).await.unwrap();
+    assert_eq!(fetched.status, 200);
+    assert_eq!(origin.request_count(), 1);
+}
