@@ -29,8 +29,7 @@ impl Setup {
         let path = |name: &str| dir.path().join(name).display().to_string();
         let (policy, trust, roots) = (path("policy.yaml"), path("trust"), path("origin-ca.pem"));
         std::fs::create_dir(&trust).expect("the trust directory");
-        let mut all = vec!["serve", "--no-env", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
-        all.extend(["--ca", "generate", "--policy", &policy, "--policy-poll", "50ms"]);
+        let mut all = vec!["--no-env", "--ca", "generate", "--policy", &policy, "--policy-poll", "50ms"];
         all.extend(["--trust-dir", &trust, "--upstream-ca", &roots]);
         all.extend(arguments);
         let sidecar = Sidecar::start(Path::new(PROGRAM), &all, &[]).await;
