@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use sandgate_ca::issue::LeafName;
-use sandgate_ca::names::CA_SECRET_NAME;
+use sandgate_contract::CA_SECRET_NAME;
 
 const EXAMPLES: &str = "\
 Examples:

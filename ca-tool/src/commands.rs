@@ -9,12 +9,12 @@ use sandgate_ca::directory::{PRIVATE_MODE, PUBLIC_MODE};
 use sandgate_ca::files::{self, Overwrite};
 use sandgate_ca::inspect::Findings;
 use sandgate_ca::manifest::{self, ObjectNames};
-use sandgate_ca::names::{BUNDLE_FILE, CA_CERT_FILE, CA_KEY_FILE, PREVIOUS_FILE};
 use sandgate_ca::rotate::{Changes, successor};
 use sandgate_ca::{
     Authority, AuthorityError, CaDirectory, DirectoryError, KeyType, NameConstraints, Profile, date,
     inspect as inspection,
 };
+use sandgate_contract::{CA_BUNDLE_FILE, CA_CERT_FILE, CA_KEY_FILE, CA_PREVIOUS_FILE};
 use time::Duration;
 
 use crate::cli::{GenerateArgs, InspectArgs, IssueArgs, KeyTypeArg, RotateArgs, SecretArgs};
@@ -84,16 +84,16 @@ pub(crate) fn rotate(args: RotateArgs, out: &mut impl Write) -> Result<()> {
 
     writeln!(out, "Made the successor of the CA.")?;
     describe(out, &new, &directory)?;
-    writeln!(out, "  the one before  {}", directory.file(PREVIOUS_FILE).display())?;
+    writeln!(out, "  the one before  {}", directory.file(CA_PREVIOUS_FILE).display())?;
     writeln!(out, "    valid until   {}", date::text(&old.not_after()))?;
     writeln!(out, "    SHA-256       {}", old.fingerprint_sha256())?;
-    writeln!(out, "  trusts both     {}", directory.file(BUNDLE_FILE).display())?;
+    writeln!(out, "  trusts both     {}", directory.file(CA_BUNDLE_FILE).display())?;
     if before_that.is_some() {
         writeln!(out, "The CA of the rotation before this one is no longer in the bundle.")?;
     }
     writeln!(out, "\nNext:")?;
     writeln!(out, "  into a cluster  sandgate-ca secret --dir {} | kubectl apply -f -", args.dir.display())?;
-    writeln!(out, "  elsewhere       give {BUNDLE_FILE} to whoever trusted {CA_CERT_FILE}")?;
+    writeln!(out, "  elsewhere       give {CA_BUNDLE_FILE} to whoever trusted {CA_CERT_FILE}")?;
     writeln!(
         out,
         "The old key is gone from the directory. Running sidecars sign with it until their overlap is over."

@@ -12,7 +12,7 @@ use thiserror::Error;
 use crate::authority::{self, Authority, AuthorityError};
 use crate::files::{self, FileError, Overwrite};
 use crate::key::CaKey;
-use crate::names::{BUNDLE_FILE, CA_CERT_FILE, CA_KEY_FILE, PREVIOUS_FILE};
+use sandgate_contract::{CA_BUNDLE_FILE, CA_CERT_FILE, CA_KEY_FILE, CA_PREVIOUS_FILE};
 
 /// The mode of certificates: nothing in them is secret.
 pub const PUBLIC_MODE: u32 = 0o644;
@@ -96,7 +96,7 @@ impl CaDirectory {
     /// # Errors
     /// [`DirectoryError`] when the file is there, but can't be read or has no certificate.
     pub fn previous(&self) -> Result<Option<String>, DirectoryError> {
-        let path = self.file(PREVIOUS_FILE);
+        let path = self.file(CA_PREVIOUS_FILE);
         let text = match files::read_text(&path) {
             Err(error) if error.is_absent() => return Ok(None),
             other => other?,
@@ -122,8 +122,8 @@ impl CaDirectory {
         }
         self.stage(authority)?;
         // They speak of a CA that this one does not follow.
-        remove(&self.file(BUNDLE_FILE))?;
-        remove(&self.file(PREVIOUS_FILE))?;
+        remove(&self.file(CA_BUNDLE_FILE))?;
+        remove(&self.file(CA_PREVIOUS_FILE))?;
         self.swap(authority, overwrite)
     }
 
@@ -137,8 +137,8 @@ impl CaDirectory {
         self.stage(new)?;
         let previous = old.certificate_pem();
         let bundle = new.chain_pem() + &previous;
-        files::write_whole(&self.file(BUNDLE_FILE), bundle.as_bytes(), PUBLIC_MODE, Overwrite::Replace)?;
-        files::write_whole(&self.file(PREVIOUS_FILE), previous.as_bytes(), PUBLIC_MODE, Overwrite::Replace)?;
+        files::write_whole(&self.file(CA_BUNDLE_FILE), bundle.as_bytes(), PUBLIC_MODE, Overwrite::Replace)?;
+        files::write_whole(&self.file(CA_PREVIOUS_FILE), previous.as_bytes(), PUBLIC_MODE, Overwrite::Replace)?;
         self.swap(new, Overwrite::Replace)
     }
 
@@ -209,7 +209,7 @@ impl CaDirectory {
 /// Whether a file is one that [`files::write_whole`] was writing here when its process was killed.
 fn is_left_over(path: &Path) -> bool {
     let name = path.file_name().map(|name| name.display().to_string()).unwrap_or_default();
-    let ours = [CA_CERT_FILE, CA_KEY_FILE, PREVIOUS_FILE, BUNDLE_FILE, STAGED_FILE];
+    let ours = [CA_CERT_FILE, CA_KEY_FILE, CA_PREVIOUS_FILE, CA_BUNDLE_FILE, STAGED_FILE];
     name.ends_with(files::ASIDE_SUFFIX) && ours.iter().any(|file| name.starts_with(&format!(".{file}.")))
 }
 

@@ -8,8 +8,8 @@ use time::OffsetDateTime;
 use crate::authority::{self, AuthorityError, Facts};
 use crate::directory::{CaDirectory, DirectoryError};
 use crate::files::{self, FileError};
-use crate::names::{CA_CERT_FILE, PREVIOUS_FILE};
 use crate::{date, pem};
+use sandgate_contract::{CA_CERT_FILE, CA_PREVIOUS_FILE};
 
 /// What was found.
 #[derive(Debug, Default)]
@@ -44,7 +44,7 @@ pub fn directory(directory: &CaDirectory) -> Result<Findings, FileError> {
     }
     match directory.previous() {
         Ok(Some(previous)) => {
-            let _ = write!(findings.text, "\n{PREVIOUS_FILE}, the CA before the rotation:\n");
+            let _ = write!(findings.text, "\n{CA_PREVIOUS_FILE}, the CA before the rotation:\n");
             findings.certificates(&previous, now);
         }
         Ok(None) => {}

@@ -11,7 +11,6 @@ pub mod inspect;
 pub mod issue;
 pub mod key;
 pub mod manifest;
-pub mod names;
 pub mod profile;
 pub mod rotate;
 

@@ -6,7 +6,7 @@ use base64::engine::general_purpose::STANDARD;
 use thiserror::Error;
 
 use crate::authority::Authority;
-use crate::names::{BUNDLE_FILE, CA_CERT_FILE, CA_KEY_FILE, PREVIOUS_FILE};
+use sandgate_contract::{CA_BUNDLE_FILE, CA_CERT_FILE, CA_KEY_FILE, CA_PREVIOUS_FILE};
 
 /// What follows the Secret's name in the name of the ConfigMap.
 pub const CONFIG_MAP_SUFFIX: &str = "-bundle";
@@ -83,7 +83,7 @@ fn secret(authority: &Authority, previous: Option<&str>, names: &ObjectNames) ->
         name = names.name
     );
     if previous.is_some() {
-        out.push_str(&format!("#       - {{key: {PREVIOUS_FILE}, path: {PREVIOUS_FILE}}}\n"));
+        out.push_str(&format!("#       - {{key: {CA_PREVIOUS_FILE}, path: {CA_PREVIOUS_FILE}}}\n"));
     }
     out.push_str("apiVersion: v1\nkind: Secret\n");
     out.push_str(&names.metadata(&names.name));
@@ -91,7 +91,7 @@ fn secret(authority: &Authority, previous: Option<&str>, names: &ObjectNames) ->
     out.push_str(&entry("tls.crt", &authority.chain_pem()));
     out.push_str(&entry("tls.key", &authority.private_key_pem()));
     if let Some(previous) = previous {
-        out.push_str(&entry(PREVIOUS_FILE, previous));
+        out.push_str(&entry(CA_PREVIOUS_FILE, previous));
     }
     out
 }
@@ -103,7 +103,7 @@ fn config_map(authority: &Authority, previous: Option<&str>, names: &ObjectNames
     out.push_str("data:\n");
     out.push_str(&block(CA_CERT_FILE, &authority.chain_pem()));
     if let Some(previous) = previous {
-        out.push_str(&block(BUNDLE_FILE, &(authority.chain_pem() + previous)));
+        out.push_str(&block(CA_BUNDLE_FILE, &(authority.chain_pem() + previous)));
     }
     out
 }

@@ -66,6 +66,9 @@ pub const CA_KEY_FILE: &str = "ca.key";
 /// After a rotation, the CA certificate before it (PEM), in [`CA_DIR`]: trusted still, and signs nothing.
 pub const CA_PREVIOUS_FILE: &str = "previous.crt";
 
+/// In a CA's directory after a rotation: the certificates of both CAs, for whoever has to trust both.
+pub const CA_BUNDLE_FILE: &str = "bundle.crt";
+
 /// The Secret with the CA: type `kubernetes.io/tls`.
 pub const CA_SECRET_NAME: &str = "sandbox-proxy-ca";
 
