@@ -5,16 +5,18 @@
 //! `policy`.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll};
 
 use atomic_waker::AtomicWaker;
 use http::Method;
 use http::uri::PathAndQuery;
 
+use crate::address;
 use crate::destination::{Destination, Host};
-use crate::policy::{Outcome, Policy, Tls};
+use crate::policy::{Policy, Tls};
 use crate::upstream::profile::{Profile, Routes};
 
 /// A policy as it is in force: immutable, with what is needed to reach the origins of its rules.
@@ -57,16 +59,23 @@ pub enum Grant {
 }
 
 impl Grant {
-    fn holds_under(&self, policy: &Policy) -> bool {
-        match self {
+    /// Whether `policy` would grant it too, with the address that was dialled for it.
+    fn holds_under(&self, policy: &Policy, dialled: Option<IpAddr>) -> bool {
+        let rule = match self {
             Self::Request { destination, method, path } => {
-                !matches!(policy.judge_request(destination, method, path.path()).outcome, Outcome::Deny(_))
+                let verdict = policy.judge_request(destination, method, path.path());
+                if verdict.outcome.denied().is_some() {
+                    return false;
+                }
+                verdict.rule
             }
-            Self::Passthrough { host, port } => {
-                let https = policy.judge_connect(host, *port).https;
-                https.is_some_and(|rule| matches!(rule.tls, Tls::Passthrough { .. }))
-            }
-        }
+            Self::Passthrough { host, port } => match policy.judge_connect(host, *port).https {
+                Some(rule) if matches!(rule.tls, Tls::Passthrough { .. }) => Some(rule),
+                _ => return false,
+            },
+        };
+        let private_cidrs = rule.as_ref().map_or(&[][..], |rule| &rule.private_cidrs);
+        dialled.is_none_or(|address| address::judge(address, private_cidrs).is_ok())
     }
 }
 
@@ -83,8 +92,16 @@ struct State {
 
 struct Shared {
     grant: Grant,
+    dialled: OnceLock<IpAddr>,
     revoked: AtomicBool,
     waker: AtomicWaker,
+}
+
+impl Shared {
+    fn revoke(&self) {
+        self.revoked.store(true, Ordering::Release);
+        self.waker.wake();
+    }
 }
 
 impl Enforcement {
@@ -109,10 +126,9 @@ impl Enforcement {
         let State { current, leases, .. } = &mut *state;
         let before = leases.len();
         leases.retain(|_, lease| {
-            let holds = lease.grant.holds_under(&current.policy);
+            let holds = lease.grant.holds_under(&current.policy, lease.dialled.get().copied());
             if !holds {
-                lease.revoked.store(true, Ordering::Release);
-                lease.waker.wake();
+                lease.revoke();
             }
             holds
         });
@@ -130,9 +146,14 @@ impl Enforcement {
         }
         let key = state.next_lease;
         state.next_lease += 1;
-        let shared = Arc::new(Shared { grant, revoked: AtomicBool::new(false), waker: AtomicWaker::new() });
+        let shared = Arc::new(Shared {
+            grant,
+            dialled: OnceLock::new(),
+            revoked: AtomicBool::new(false),
+            waker: AtomicWaker::new(),
+        });
         state.leases.insert(key, Arc::clone(&shared));
-        Ok(Lease { shared, key, enforcement: Arc::clone(self) })
+        Ok(Lease { shared, key, generation, enforcement: Arc::clone(self) })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -148,10 +169,22 @@ pub struct Stale;
 pub struct Lease {
     shared: Arc<Shared>,
     key: u64,
+    generation: u64,
     enforcement: Arc<Enforcement>,
 }
 
 impl Lease {
+    /// Notes the address that the stream goes to: a policy that no longer admits it revokes the lease.
+    pub fn dialled(&self, address: IpAddr) {
+        // A request that is sent again keeps the first one; both were admitted.
+        let _ = self.shared.dialled.set(address);
+        // A swap since the verdict did not know of the address.
+        let current = self.enforcement.current();
+        if current.generation != self.generation && !self.shared.grant.holds_under(&current.policy, Some(address)) {
+            self.shared.revoke();
+        }
+    }
+
     /// Ready when the policy no longer allows the stream. One task at a time may wait.
     pub fn poll_revoked(&self, context: &mut Context<'_>) -> Poll<()> {
         if self.is_revoked() {
@@ -176,5 +209,81 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         self.enforcement.lock().leases.remove(&self.key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::destination::Scheme;
+    use crate::upstream::profile::Profiles;
+
+    fn policy(destinations: &str) -> (Policy, Routes) {
+        let policy = Policy::parse(format!("version: 1\ndestinations: [{destinations}]").as_bytes()).unwrap();
+        let routes = Profiles::new(rustls::RootCertStore::empty()).routes(&policy).unwrap();
+        (policy, routes)
+    }
+
+    fn enforcement(destinations: &str) -> Arc<Enforcement> {
+        let (policy, routes) = policy(destinations);
+        Arc::new(Enforcement::new(policy, routes))
+    }
+
+    fn lease(enforcement: &Arc<Enforcement>, host: &str, path: &'static str) -> Lease {
+        let destination = Destination { scheme: Scheme::Https, host: Host::parse(host).unwrap(), port: 443 };
+        let grant = Grant::Request { destination, method: Method::GET, path: PathAndQuery::from_static(path) };
+        enforcement.grant(enforcement.current().generation, grant).unwrap()
+    }
+
+    fn swap(enforcement: &Enforcement, destinations: &str) -> usize {
+        let (policy, routes) = policy(destinations);
+        enforcement.swap(policy, routes)
+    }
+
+    #[test]
+    fn a_swap_revokes_what_the_new_policy_would_refuse_and_nothing_else() {
+        let enforcement = enforcement("{id: a, host: a.test}, {id: b, host: b.test}");
+        let (gone, denied, kept) = (
+            lease(&enforcement, "a.test", "/"),
+            lease(&enforcement, "b.test", "/x"),
+            lease(&enforcement, "b.test", "/y"),
+        );
+        assert_eq!(swap(&enforcement, "{id: b, host: b.test, deny: [{paths: [/x]}]}"), 2);
+        assert!(gone.is_revoked() && denied.is_revoked() && !kept.is_revoked());
+    }
+
+    #[test]
+    fn an_address_that_is_no_longer_listed_revokes_too() {
+        let enforcement = enforcement("{id: a, host: a.test, private_cidrs: [10.0.0.0/8]}");
+        let (private, public) = (lease(&enforcement, "a.test", "/"), lease(&enforcement, "a.test", "/"));
+        private.dialled("10.1.2.3".parse().unwrap());
+        public.dialled("1.1.1.1".parse().unwrap());
+        assert_eq!(swap(&enforcement, "{id: a, host: a.test}"), 1);
+        assert!(private.is_revoked() && !public.is_revoked());
+    }
+
+    #[test]
+    fn an_address_that_was_dialled_while_the_policy_changed_is_judged_by_the_new_one() {
+        let enforcement = enforcement("{id: a, host: a.test, private_cidrs: [10.0.0.0/8]}");
+        let late = lease(&enforcement, "a.test", "/");
+        assert_eq!(swap(&enforcement, "{id: a, host: a.test}"), 0);
+        late.dialled("10.1.2.3".parse().unwrap());
+        assert!(late.is_revoked());
+    }
+
+    #[test]
+    fn a_verdict_of_an_older_policy_gets_no_lease() {
+        let enforcement = enforcement("{id: a, host: a.test}");
+        let before = enforcement.current().generation;
+        swap(&enforcement, "");
+        let grant = Grant::Passthrough { host: Host::parse("a.test").unwrap(), port: 443 };
+        assert_eq!(enforcement.grant(before, grant).err(), Some(Stale));
+    }
+
+    #[test]
+    fn a_lease_that_ended_is_not_judged_any_more() {
+        let enforcement = enforcement("{id: a, host: a.test}");
+        drop(lease(&enforcement, "a.test", "/"));
+        assert_eq!(swap(&enforcement, ""), 0);
     }
 }

@@ -55,6 +55,7 @@ pub async fn serve(
     let profile = snapshot.profile(Some(&rule.id));
     let dialled = engine.upstream.dialer().dial(&destination.host, destination.port, &profile.private_cidrs).await;
     let (mut origin, address) = dialled.map_err(|failure| failure.code)?;
+    lease.dialled(address.ip());
     let mut line = Record::new(Kind::TunnelEnd, client.connection, Verdict::Allowed).to(destination);
     line.rule = Some(Arc::clone(&rule.id));
     line.address = Some(address);

@@ -53,6 +53,7 @@ pub async fn send(
         let waiting = Instant::now();
         let mut channel = engine.upstream.channel(destination, profile, Want::Any).await?;
         ledger.sent_over(&channel, waiting.elapsed());
+        exchange.lease.dialled(channel.address().ip());
         if matches!(channel, Channel::Http1(_)) && fields::is_grpc(request.headers()) {
             return Err(Failure::new(Code::GrpcNeedsHttp2, "gRPC needs HTTP/2, and the origin offers HTTP/1.1 only"));
         }
