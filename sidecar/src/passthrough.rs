@@ -56,6 +56,9 @@ pub async fn serve(
     let dialled = engine.upstream.dialer().dial(&destination.host, destination.port, &profile.private_cidrs).await;
     let (mut origin, address) = dialled.map_err(|failure| failure.code)?;
     lease.dialled(address.ip());
+    if lease.is_revoked() {
+        return Err(Code::PolicyChanged);
+    }
     let mut line = Record::new(Kind::TunnelEnd, client.connection, Verdict::Allowed).to(destination);
     line.rule = Some(Arc::clone(&rule.id));
     line.address = Some(address);

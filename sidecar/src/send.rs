@@ -54,6 +54,9 @@ pub async fn send(
         let mut channel = engine.upstream.channel(destination, profile, Want::Any).await?;
         ledger.sent_over(&channel, waiting.elapsed());
         exchange.lease.dialled(channel.address().ip());
+        if exchange.lease.is_revoked() {
+            return Err(Failure::new(Code::PolicyChanged, "the policy changed meanwhile"));
+        }
         if matches!(channel, Channel::Http1(_)) && fields::is_grpc(request.headers()) {
             return Err(Failure::new(Code::GrpcNeedsHttp2, "gRPC needs HTTP/2, and the origin offers HTTP/1.1 only"));
         }

@@ -118,6 +118,9 @@ async fn open(
     let mut channel = engine.upstream.channel(destination, profile, Want::Upgrade).await?;
     ledger.sent_over(&channel, waiting.elapsed());
     exchange.lease.dialled(channel.address().ip());
+    if exchange.lease.is_revoked() {
+        return Err(Failure::new(Code::PolicyChanged, "the policy changed meanwhile"));
+    }
     let authority = fields::authority_as_sent(&head.uri, &head.headers, destination);
     let mut request = Request::from_parts(head, RequestBody::empty(Arc::clone(exchange)));
     fields::to_http1(&mut request, &authority);
