@@ -157,6 +157,7 @@ impl Relayed {
         ledger: Ledger,
         permit: Permit,
     ) -> Self {
+        exchange.lease.bound_idle(idle);
         let (idle, channel) = (IdleTimer::new(idle), Some(channel));
         Self { incoming, exchange, channel, gate: None, idle, ended: None, ledger, _permit: permit }
     }
@@ -187,6 +188,18 @@ impl Relayed {
     }
 }
 
+impl Relayed {
+    /// Why it was dropped before its end: its connection was severed, or went away.
+    fn broken_off(&self) -> Code {
+        let lease = &self.exchange.lease;
+        match (lease.is_revoked(), lease.is_overdue()) {
+            (true, _) => Code::PolicyChanged,
+            (_, true) => Code::IdleTimeout,
+            _ => Code::ClientClosed,
+        }
+    }
+}
+
 impl Drop for Relayed {
     fn drop(&mut self) {
         // Over HTTP/1 nobody asks for more once the announced length is there, and HTTP/2 may end in a frame of its own.
@@ -200,7 +213,7 @@ impl Drop for Relayed {
         if let Some(gate) = self.gate.take() {
             gate.abandon();
         }
-        let code = if whole { None } else { Some(self.ended.unwrap_or(Code::ClientClosed)) };
+        let code = if whole { None } else { Some(self.ended.unwrap_or_else(|| self.broken_off())) };
         self.ledger.hand_over().close(&self.exchange, code);
     }
 }

@@ -6,9 +6,10 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 use atomic_waker::AtomicWaker;
 use http::Method;
@@ -16,6 +17,7 @@ use http::uri::PathAndQuery;
 
 use crate::address;
 use crate::destination::{Destination, Host};
+use crate::link::Link;
 use crate::policy::{Policy, Tls};
 use crate::upstream::profile::{Profile, Routes};
 
@@ -92,17 +94,21 @@ struct State {
 
 struct Shared {
     grant: Grant,
+    link: Arc<Link>,
     dialled: OnceLock<IpAddr>,
     revoked: AtomicBool,
     waker: AtomicWaker,
+    begun: Instant,
+    /// When something last moved, and how long nothing may; in milliseconds, the first since `begun`.
+    moved_ms: AtomicU64,
+    idle_ms: AtomicU64,
+    overdue: AtomicBool,
 }
 
-impl Shared {
-    fn revoke(&self) {
-        self.revoked.store(true, Ordering::Release);
-        self.waker.wake();
-    }
-}
+/// What a stream has after its idle time to end by itself.
+const OVERDUE: Duration = Duration::from_secs(5);
+/// No idle time is set.
+const NO_END: u64 = u64::MAX;
 
 impl Enforcement {
     /// Begins with `policy`.
@@ -123,41 +129,76 @@ impl Enforcement {
         let mut state = self.lock();
         let generation = state.current.generation + 1;
         state.current = Arc::new(Snapshot { generation, policy, routes });
-        let State { current, leases, .. } = &mut *state;
-        let before = leases.len();
-        leases.retain(|_, lease| {
-            let holds = lease.grant.holds_under(&current.policy, lease.dialled.get().copied());
-            if !holds {
-                lease.revoke();
-            }
-            holds
-        });
-        before - leases.len()
+        let State { current, leases, .. } = &*state;
+        let standing = leases.values().filter(|lease| !lease.revoked.load(Ordering::Acquire));
+        let holds = |lease: &Shared| lease.grant.holds_under(&current.policy, lease.dialled.get().copied());
+        standing.filter(|lease| !holds(lease)).inspect(|lease| lease.revoke()).count()
     }
 
-    /// A lease for what `generation` allowed.
+    /// Severs the connections of streams that were revoked and still run: their clients take nothing, so that nobody
+    /// asks the stream. Returns how many there were.
+    pub fn sever_revoked(&self) -> usize {
+        let state = self.lock();
+        let left = state.leases.values().filter(|lease| lease.revoked.load(Ordering::Acquire));
+        left.inspect(|lease| lease.link.sever()).count()
+    }
+
+    /// Severs the connections of streams whose idle time was over a while ago.
+    pub fn sever_idle(&self) {
+        for lease in self.lock().leases.values().filter(|lease| lease.is_overdue()) {
+            lease.overdue.store(true, Ordering::Release);
+            lease.link.sever();
+        }
+    }
+
+    /// A lease for what `generation` allowed, on the client's connection behind `link`.
     ///
     /// # Errors
     /// [`Stale`] when another policy has come into force since: judge again.
-    pub fn grant(self: &Arc<Self>, generation: u64, grant: Grant) -> Result<Lease, Stale> {
+    pub fn grant(self: &Arc<Self>, generation: u64, grant: Grant, link: &Arc<Link>) -> Result<Lease, Stale> {
         let mut state = self.lock();
         if state.current.generation != generation {
             return Err(Stale);
         }
         let key = state.next_lease;
         state.next_lease += 1;
-        let shared = Arc::new(Shared {
-            grant,
-            dialled: OnceLock::new(),
-            revoked: AtomicBool::new(false),
-            waker: AtomicWaker::new(),
-        });
+        let shared = Arc::new(Shared::new(grant, Arc::clone(link)));
         state.leases.insert(key, Arc::clone(&shared));
         Ok(Lease { shared, key, generation, enforcement: Arc::clone(self) })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Shared {
+    fn new(grant: Grant, link: Arc<Link>) -> Self {
+        Self {
+            grant,
+            link,
+            dialled: OnceLock::new(),
+            revoked: AtomicBool::new(false),
+            waker: AtomicWaker::new(),
+            begun: Instant::now(),
+            moved_ms: AtomicU64::new(0),
+            idle_ms: AtomicU64::new(NO_END),
+            overdue: AtomicBool::new(false),
+        }
+    }
+
+    fn revoke(&self) {
+        self.revoked.store(true, Ordering::Release);
+        self.waker.wake();
+    }
+
+    fn moved_at(&self) -> Instant {
+        self.begun + Duration::from_millis(self.moved_ms.load(Ordering::Relaxed))
+    }
+
+    fn is_overdue(&self) -> bool {
+        let idle = self.idle_ms.load(Ordering::Relaxed);
+        idle != NO_END && self.moved_at().elapsed() > Duration::from_millis(idle) + OVERDUE
     }
 }
 
@@ -199,6 +240,30 @@ impl Lease {
         std::future::poll_fn(|context| self.poll_revoked(context)).await;
     }
 
+    /// Something moved in the stream.
+    pub fn progress(&self) {
+        let now = u64::try_from(self.shared.begun.elapsed().as_millis()).unwrap_or(NO_END);
+        self.shared.moved_ms.store(now, Ordering::Relaxed);
+    }
+
+    /// When something last moved in the stream, or it began.
+    #[must_use]
+    pub fn moved_at(&self) -> Instant {
+        self.shared.moved_at()
+    }
+
+    /// Lets the connection be severed when nothing has moved for longer than `idle` and the stream has not noticed.
+    pub fn bound_idle(&self, idle: Duration) {
+        let idle = u64::try_from(idle.as_millis()).unwrap_or(NO_END);
+        self.shared.idle_ms.store(idle, Ordering::Relaxed);
+    }
+
+    /// Whether the connection was severed because nothing moved.
+    #[must_use]
+    pub fn is_overdue(&self) -> bool {
+        self.shared.overdue.load(Ordering::Acquire)
+    }
+
     /// Whether the policy no longer allows the stream.
     #[must_use]
     pub fn is_revoked(&self) -> bool {
@@ -232,7 +297,7 @@ mod tests {
     fn lease(enforcement: &Arc<Enforcement>, host: &str, path: &'static str) -> Lease {
         let destination = Destination { scheme: Scheme::Https, host: Host::parse(host).unwrap(), port: 443 };
         let grant = Grant::Request { destination, method: Method::GET, path: PathAndQuery::from_static(path) };
-        enforcement.grant(enforcement.current().generation, grant).unwrap()
+        enforcement.grant(enforcement.current().generation, grant, &Arc::default()).unwrap()
     }
 
     fn swap(enforcement: &Enforcement, destinations: &str) -> usize {
@@ -277,7 +342,7 @@ mod tests {
         let before = enforcement.current().generation;
         swap(&enforcement, "");
         let grant = Grant::Passthrough { host: Host::parse("a.test").unwrap(), port: 443 };
-        assert_eq!(enforcement.grant(before, grant).err(), Some(Stale));
+        assert_eq!(enforcement.grant(before, grant, &Arc::default()).err(), Some(Stale));
     }
 
     #[test]

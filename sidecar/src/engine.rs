@@ -8,6 +8,7 @@ use crate::destination::Destination;
 use crate::enforcement::Enforcement;
 use crate::leaf::LeafCache;
 use crate::limits::Limiter;
+use crate::link::Link;
 use crate::metrics::Metrics;
 use crate::settings::Settings;
 use crate::upstream::Upstream;
@@ -67,6 +68,8 @@ impl Numbers {
 pub struct Inbound {
     /// The client's connection.
     pub connection: u64,
+    /// What is shared with that connection.
+    pub link: Arc<Link>,
     /// The destination of the tunnel that it came through; `None` for a plain request in absolute form.
     pub tunnel: Option<Destination>,
 }

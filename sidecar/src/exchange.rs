@@ -15,7 +15,6 @@ pub struct Exchange {
     pub lease: Lease,
     /// When the request's head had been read.
     pub started: Instant,
-    progress_ms: AtomicU64,
     sent: AtomicU64,
     received: AtomicU64,
     request_complete: AtomicBool,
@@ -29,7 +28,6 @@ impl Exchange {
         Self {
             lease,
             started,
-            progress_ms: AtomicU64::new(0),
             sent: AtomicU64::new(0),
             received: AtomicU64::new(0),
             request_complete: AtomicBool::new(false),
@@ -57,8 +55,7 @@ impl Exchange {
 
     /// Something moved.
     pub fn progress(&self) {
-        let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.progress_ms.store(now, Ordering::Relaxed);
+        self.lease.progress();
     }
 
     /// The request's body has been read to its end.
@@ -84,7 +81,7 @@ impl Exchange {
     }
 
     fn idle_deadline(&self, limit: Duration) -> Instant {
-        self.started + Duration::from_millis(self.progress_ms.load(Ordering::Relaxed)) + limit
+        self.lease.moved_at() + limit
     }
 }
 

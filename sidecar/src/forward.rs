@@ -57,7 +57,7 @@ async fn answer(
     check_head(engine, &destination, &head)?;
     let handshake = websocket::Handshake::of(&head);
     fields::remove_hop_by_hop(&mut head.headers, &destination)?;
-    let admitted = admit(engine, &destination, &head, ledger)?;
+    let admitted = admit(engine, inbound, &destination, &head, ledger)?;
     match handshake {
         Some(handshake) => websocket::answer(engine, &destination, head, admitted, handshake, ledger).await,
         None => exchange(engine, &destination, head, body, admitted, ledger).await,
@@ -98,6 +98,7 @@ pub struct Admitted {
 /// Judges the request, under the policy in force when its lease begins.
 fn admit(
     engine: &Arc<Engine>,
+    inbound: &Inbound,
     destination: &Destination,
     head: &Parts,
     ledger: &mut Ledger,
@@ -119,7 +120,8 @@ fn admit(
             method: head.method.clone(),
             path: head.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/")),
         };
-        let Ok(lease) = engine.enforcement.grant(snapshot.generation, grant) else { continue };
+        let granted = engine.enforcement.grant(snapshot.generation, grant, &inbound.link);
+        let Ok(lease) = granted else { continue };
         ledger.ruled_by(id.clone());
         let permit = within_limits(engine, verdict.rule.as_deref(), destination, head)?;
         ledger.admit(id, audited);

@@ -21,6 +21,7 @@ use crate::engine::{Engine, Inbound};
 use crate::forward::forward;
 use crate::leaf;
 use crate::metrics::TunnelKind;
+use crate::pace::Paced;
 use crate::proxy::{Client, http1_server};
 use crate::refusal::Code;
 use crate::settings::Settings;
@@ -77,10 +78,13 @@ async fn http1<S>(engine: &Arc<Engine>, client: &Arc<Client>, destination: Desti
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let builder = http1_server(&engine.settings, engine.settings.inner_head_timeout);
+    let stream = Paced::new(stream, engine.settings.client_read_timeout);
+    let builder = http1_server(&engine.settings, &stream, engine.settings.inner_head_timeout);
     let service = service_fn(|request| answer(engine, client, &destination, request));
-    let served = builder.serve_connection(TokioIo::new(stream), service).with_upgrades().await;
-    ended(client, served);
+    let served = builder.serve_connection(TokioIo::new(stream), service).with_upgrades();
+    if let Some(served) = client.link.while_whole(served).await {
+        ended(client.connection, served);
+    }
 }
 
 async fn http2<S>(engine: &Arc<Engine>, client: &Arc<Client>, destination: Destination, stream: S)
@@ -89,12 +93,16 @@ where
 {
     // Each stream is a task of its own, so what it needs is its own too.
     let (engine, client) = (Arc::clone(engine), Arc::clone(client));
+    let (connection, link) = (client.connection, Arc::clone(&client.link));
+    let (first, idle) = (engine.settings.inner_head_timeout, engine.settings.client_idle_timeout);
+    let stream = Paced::new(stream, engine.settings.client_read_timeout);
     let builder = http2_server(&engine.settings);
-    let connection = client.connection;
     let service = service_fn(move |request| answer(&engine, &client, &destination, request));
-    let served = builder.serve_connection(TokioIo::new(stream), service).await;
-    if let Err(error) = served {
-        tracing::debug!(%error, connection, "a tunnel ended early");
+    let served = builder.serve_connection(TokioIo::new(stream), service);
+    tokio::select! {
+        served = link.while_whole(served) => ended(connection, served.unwrap_or(Ok(()))),
+        // hyper has no bound for a client that says nothing after its handshake, or nothing more.
+        () = link.unused(first, idle) => {}
     }
 }
 
@@ -104,7 +112,8 @@ fn answer(
     destination: &Destination,
     request: Request<Incoming>,
 ) -> impl Future<Output = Result<Response<ResponseBody>, Infallible>> + use<> {
-    let inbound = Inbound { connection: client.connection, tunnel: Some(destination.clone()) };
+    let inbound =
+        Inbound { connection: client.connection, link: Arc::clone(&client.link), tunnel: Some(destination.clone()) };
     let response = forward(Arc::clone(engine), inbound, request);
     async move { Ok(response.await) }
 }
@@ -124,8 +133,8 @@ fn http2_server(settings: &Settings) -> http2::Builder<TokioExecutor> {
     builder
 }
 
-fn ended(client: &Client, served: hyper::Result<()>) {
+fn ended(connection: u64, served: hyper::Result<()>) {
     if let Err(error) = served {
-        tracing::debug!(%error, connection = client.connection, "a tunnel ended early");
+        tracing::debug!(%error, connection, "a tunnel ended early");
     }
 }

@@ -11,6 +11,7 @@ use crate::audit::{Kind, LoggedPath, Record, Verdict};
 use crate::destination::Destination;
 use crate::engine::{Engine, Inbound};
 use crate::exchange::Exchange;
+use crate::link::Busy;
 use crate::refusal::{Code, Refusal};
 use crate::upstream::Channel;
 
@@ -22,6 +23,7 @@ struct Account {
     record: Record,
     started: Instant,
     decided: bool,
+    _busy: Busy,
 }
 
 impl Ledger {
@@ -31,8 +33,13 @@ impl Ledger {
         record.request = Some(engine.numbers.request());
         record.method = Some(head.method.clone());
         record.path = Some(LoggedPath::of(head.uri.path()));
-        let account = Account { engine: Arc::clone(engine), record, started: Instant::now(), decided: false };
-        Self(Some(Box::new(account)))
+        Self(Some(Box::new(Account {
+            engine: Arc::clone(engine),
+            record,
+            started: Instant::now(),
+            decided: false,
+            _busy: inbound.link.begin(),
+        })))
     }
 
     /// When the request's head had been read.

@@ -205,6 +205,16 @@ impl Metrics {
         self.policy_info.with_label_values(&[digest]).set(1);
     }
 
+    /// No policy is in force any more: its digest disappears.
+    pub fn policy_gone(&self) {
+        self.policy_reload_failures.inc();
+        let mut current = self.policy_digest.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(old) = current.take() {
+            // It was set when it became the current one.
+            let _ = self.policy_info.remove_label_values(&[&old]);
+        }
+    }
+
     /// A policy file was refused.
     pub fn policy_reload_failed(&self) {
         self.policy_reload_failures.inc();

@@ -47,7 +47,7 @@ pub async fn serve(
         let rule = snapshot.policy.judge_connect(&destination.host, destination.port).https;
         let rule = rule.ok_or(Code::PolicyChanged)?;
         let grant = Grant::Passthrough { host: destination.host.clone(), port: destination.port };
-        if let Ok(lease) = engine.enforcement.grant(snapshot.generation, grant) {
+        if let Ok(lease) = engine.enforcement.grant(snapshot.generation, grant, &client.link) {
             break (snapshot, lease, rule);
         }
     };

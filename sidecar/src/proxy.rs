@@ -10,7 +10,7 @@ use http::{Method, Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::sleep;
@@ -20,7 +20,9 @@ use crate::body::ResponseBody;
 use crate::destination::Destination;
 use crate::engine::{Engine, Inbound};
 use crate::forward::{forward, refused};
+use crate::link::Link;
 use crate::metrics::Open;
+use crate::pace::Paced;
 use crate::policy::{ConnectVerdict, Outcome};
 use crate::refusal::Refusal;
 use crate::settings::Settings;
@@ -35,6 +37,8 @@ const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 pub struct Client {
     /// Its number.
     pub connection: u64,
+    /// Whether a request runs on it, and the way to end it.
+    pub link: Arc<Link>,
     engine: Arc<Engine>,
     _place: OwnedSemaphorePermit,
     _open: Open,
@@ -54,6 +58,7 @@ pub async fn serve(engine: Arc<Engine>, listener: TcpListener, places: Arc<Semap
             Ok((stream, _)) => {
                 let client = Client {
                     connection: engine.numbers.connection(),
+                    link: Arc::default(),
                     engine: Arc::clone(&engine),
                     _place: place,
                     _open: engine.metrics.connection(),
@@ -77,23 +82,25 @@ async fn connection(engine: Arc<Engine>, stream: TcpStream, client: Arc<Client>)
     if let Err(error) = configured {
         tracing::debug!(%error, "a client's socket could not be configured");
     }
-    let builder = http1_server(&engine.settings, engine.settings.connect_head_timeout);
+    let stream = Paced::new(stream, engine.settings.client_read_timeout);
+    let builder = http1_server(&engine.settings, &stream, engine.settings.connect_head_timeout);
     let service = service_fn(|request| {
         let (engine, client) = (Arc::clone(&engine), Arc::clone(&client));
         async move { Ok::<_, Infallible>(enter(engine, client, request).await) }
     });
-    let served = builder.serve_connection(TokioIo::new(stream), service).with_upgrades().await;
-    if let Err(error) = served {
+    let served = builder.serve_connection(TokioIo::new(stream), service).with_upgrades();
+    if let Some(Err(error)) = client.link.while_whole(served).await {
         tracing::debug!(%error, connection = client.connection, "a client's connection ended early");
     }
 }
 
-/// How HTTP/1 is spoken to clients, in tunnels and outside. `head_timeout` bounds a request's head, and the wait for it.
+/// How HTTP/1 is spoken to the client of `stream`, in tunnels and outside. `head_timeout` bounds a request's head, and the
+/// wait for the first one.
 #[must_use]
-pub fn http1_server(settings: &Settings, head_timeout: Duration) -> http1::Builder {
+pub fn http1_server<S>(settings: &Settings, stream: &Paced<S>, head_timeout: Duration) -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder
-        .timer(TokioTimer::new())
+        .timer(stream.head_timer(head_timeout, settings.client_idle_timeout))
         .header_read_timeout(head_timeout)
         .max_buf_size(settings.max_head_bytes.max(MIN_BUFFER))
         .max_header_size(settings.max_head_bytes)
@@ -108,7 +115,7 @@ const MIN_BUFFER: usize = 8192;
 
 async fn enter(engine: Arc<Engine>, client: Arc<Client>, request: Request<Incoming>) -> Response<ResponseBody> {
     if request.method() != Method::CONNECT {
-        let inbound = Inbound { connection: client.connection, tunnel: None };
+        let inbound = Inbound { connection: client.connection, link: Arc::clone(&client.link), tunnel: None };
         return forward(engine, inbound, request).await;
     }
     match connect(&engine, &client, request) {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use crate::admin::Health;
 use crate::destination::Scheme;
@@ -19,6 +19,9 @@ use crate::metrics::Metrics;
 use crate::policy::{Mode, Policy, Tls};
 use crate::settings::PolicySource;
 use crate::upstream::profile::{Profiles, Routes};
+
+/// How long a stream that is no longer allowed has to end by itself. The promise is 5 s, poll not counted.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A policy, ready to be put in force.
 pub struct Loaded {
@@ -91,7 +94,10 @@ impl Loader {
         let problems = match seen {
             Seen::MissingOnce => return None,
             Seen::Missing => {
-                self.failed(vec![format!("{} is missing; everything is refused", path.display())]);
+                let problem = format!("{} is missing", path.display());
+                tracing::error!(problem, "there is no policy; everything is refused");
+                self.metrics.policy_gone();
+                self.health.policy_gone(problem);
                 return Some(self.deny_all());
             }
             Seen::Unreadable(error) => vec![error],
@@ -196,5 +202,20 @@ pub async fn watch(
         let revoked = engine.enforcement.swap(policy, routes);
         engine.upstream.retain_profiles(|id| profiles.contains(&id));
         tracing::info!(revoked, "another policy is in force");
+        if revoked > 0 {
+            tokio::spawn(sever_later(Arc::clone(&engine)));
+        }
+    }
+}
+
+/// Streams end by themselves at once, but for those whose client takes nothing.
+async fn sever_later(engine: Arc<Engine>) {
+    sleep(PATIENCE).await;
+    let severed = engine.enforcement.sever_revoked();
+    if severed > 0 {
+        tracing::warn!(
+            severed,
+            "connections were severed: their clients held on to streams that are no longer allowed"
+        );
     }
 }

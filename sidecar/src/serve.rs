@@ -304,6 +304,7 @@ async fn sweep(engine: Arc<Engine>) {
     loop {
         ticks.tick().await;
         engine.upstream.sweep();
+        engine.enforcement.sever_idle();
         let counters = engine.leaves.counters();
         engine.metrics.leaves(counters.hits, counters.mints, counters.size);
     }

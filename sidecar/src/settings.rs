@@ -86,8 +86,15 @@ table::settings! {
         /// The name servers' answer, inside the time for dialling. Half of it, so that the connection still has a
         /// chance.
         dns_timeout: Duration = "5s", "TIME", one(value::duration);
-        /// The next request head inside a tunnel. Longer than the first, because clients keep tunnels for reuse.
+        /// A request head inside a tunnel, from its first byte; the first one from the end of the handshake. Longer than
+        /// a CONNECT's, because a client may open a tunnel before it knows what to ask.
         inner_head_timeout: Duration = "30s", "TIME", one(value::duration);
+        /// A client's connection between two requests. Long, because clients keep connections for reuse, and bounded,
+        /// because each takes a place and memory.
+        client_idle_timeout: Duration = "15m", "TIME", one(value::duration);
+        /// How long a client may leave unread what waits for it, in a tunnel too. As long as an idle body, for a stopped
+        /// reader is one.
+        client_read_timeout: Duration = "15m", "TIME", one(value::duration);
         /// The origin's response head, after the request is sent. Long, because a model may think for minutes before
         /// its first token.
         first_byte_timeout: Duration = "15m", "TIME", one(value::duration);

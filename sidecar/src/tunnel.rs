@@ -14,6 +14,7 @@ use crate::audit::{Kind, Record, Verdict};
 use crate::destination::{Destination, Scheme};
 use crate::engine::Engine;
 use crate::metrics::TunnelKind;
+use crate::pace::Paced;
 use crate::policy::{ConnectVerdict, Outcome, Tls};
 use crate::proxy::Client;
 use crate::refusal::Code;
@@ -30,11 +31,11 @@ pub type Stream = Rewind<TcpStream>;
 
 /// Serves a tunnel to its end.
 pub async fn serve(engine: Arc<Engine>, client: Arc<Client>, destination: Destination, upgraded: Upgraded) {
-    let Ok(parts) = upgraded.downcast::<TokioIo<TcpStream>>() else {
+    let Ok(parts) = upgraded.downcast::<TokioIo<Paced<TcpStream>>>() else {
         tracing::error!("a tunnel is not a TCP stream");
         return;
     };
-    let (mut stream, mut first) = (parts.io.into_inner(), BytesMut::from(&parts.read_buf[..]));
+    let (mut stream, mut first) = (parts.io.into_inner().into_inner(), BytesMut::from(&parts.read_buf[..]));
     let read = timeout(engine.settings.handshake_timeout, first_bytes(&mut stream, &mut first)).await;
     let code = match read {
         // Nobody loses anything when an unused tunnel ends.

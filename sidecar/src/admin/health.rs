@@ -49,6 +49,13 @@ impl Health {
         self.state().policy_errors = errors;
     }
 
+    /// The policy is gone for `error`, and everything is refused.
+    pub fn policy_gone(&self, error: String) {
+        let mut state = self.state();
+        state.policy = None;
+        state.policy_errors = vec![error];
+    }
+
     /// A CA signs; what was wrong before is forgotten.
     pub fn ca_loaded(&self) {
         let mut state = self.state();
@@ -173,6 +180,14 @@ mod tests {
         health.policy_loaded("sha256:b");
         health.ca_loaded();
         assert_eq!(health.report().1, "{\"status\":\"ready\",\"policy\":\"sha256:b\",\"problems\":[]}\n");
+    }
+
+    #[test]
+    fn a_policy_that_is_gone_is_not_ready() {
+        let health = ready();
+        health.policy_gone("/p.yaml is missing".into());
+        let problems = ["policy: /p.yaml is missing (everything is refused)"];
+        assert_eq!(report(&health), (503, json!({"status": "not_ready", "policy": null, "problems": problems})));
     }
 
     #[test]

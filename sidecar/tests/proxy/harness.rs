@@ -1,12 +1,16 @@
 //! Starts the program as an operator would, beside an origin of the testkit.
 
 use std::path::Path;
+use std::time::Duration;
 
-use sandgate_testkit::client::ClientTls;
+use sandgate_testkit::client::{Client, ClientTls, Fetched, eventually, http_get, https_through, tunnel};
 use sandgate_testkit::origin::Origin;
 use sandgate_testkit::pki::TestCa;
 use sandgate_testkit::sidecar::Sidecar;
+use serde_json::Value;
 use tempfile::TempDir;
+use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
 
 /// The program under test.
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_sandgate-sidecar");
@@ -66,4 +70,99 @@ pub(crate) fn allow(origin: &Origin) -> String {
 /// `--resolve` for an origin on loopback.
 pub(crate) fn resolve(origin: &Origin) -> String {
     format!("origin.test:{}:127.0.0.1", origin.port())
+}
+
+/// How long something may take that a test waits for: generous, because tests share their machine.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
+
+impl Setup {
+    /// Starts the program in a directory that was prepared, with a policy file that may be missing or broken.
+    pub(crate) async fn start_in(dir: TempDir, arguments: &[&str]) -> Self {
+        let path = |name: &str| dir.path().join(name).display().to_string();
+        let (policy, trust) = (path("policy.yaml"), path("trust"));
+        std::fs::create_dir_all(&trust).expect("the trust directory");
+        let mut all = vec!["--no-env", "--policy", &policy, "--policy-poll", "50ms", "--trust-dir", &trust];
+        all.extend(arguments);
+        let sidecar = Sidecar::start(Path::new(PROGRAM), &all, &[]).await;
+        Self { sidecar, dir }
+    }
+
+    /// Writes the policy file as it is, whole.
+    pub(crate) fn set_policy_text(&self, text: &str) {
+        let aside = self.dir.path().join("policy.yaml.new");
+        std::fs::write(&aside, text).expect("the policy is written");
+        std::fs::rename(aside, self.dir.path().join("policy.yaml")).expect("the policy is put in place");
+    }
+
+    /// Puts another policy in place and waits until it is in force.
+    pub(crate) async fn enforce(&self, destinations: &str) {
+        let before = self.times_in_force();
+        self.set_policy(destinations);
+        eventually(DEADLINE, || self.times_in_force() > before).await;
+    }
+
+    fn times_in_force(&self) -> usize {
+        self.sidecar.stderr().matches("another policy is in force").count()
+    }
+
+    /// A client over HTTP/1.1 in a tunnel to `origin.test`.
+    pub(crate) async fn client(&self, origin: &Origin) -> Client {
+        https_through(self.sidecar.proxy(), "origin.test", origin.port(), &self.client_tls()).await.expect("a tunnel")
+    }
+
+    /// The same over HTTP/2.
+    pub(crate) async fn http2_client(&self, origin: &Origin) -> Client {
+        let tls = self.client_tls().alpn(&["h2"]);
+        https_through(self.sidecar.proxy(), "origin.test", origin.port(), &tls).await.expect("a tunnel")
+    }
+
+    /// TLS in a tunnel to `origin.test`, to write what no client would.
+    pub(crate) async fn tls_stream(&self, origin: &Origin) -> TlsStream<TcpStream> {
+        let stream = tunnel(self.sidecar.proxy(), &format!("origin.test:{}", origin.port())).await.expect("a tunnel");
+        self.client_tls().handshake("origin.test", stream).await.expect("a handshake")
+    }
+
+    /// The status and the report of `/readyz`.
+    pub(crate) async fn readyz(&self) -> (u16, Value) {
+        let fetched = http_get(self.sidecar.admin(), "/readyz").await.expect("the health port answers");
+        (fetched.status.as_u16(), fetched.json())
+    }
+
+    /// A series of `/metrics`, with its labels as they stand there.
+    pub(crate) async fn metric(&self, series: &str) -> Option<f64> {
+        let text = http_get(self.sidecar.admin(), "/metrics").await.expect("the health port answers").text();
+        let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' ').map(str::to_owned));
+        line.map(|value| value.parse().expect("a number"))
+    }
+
+    /// Waits until a series is as `expected` says.
+    pub(crate) async fn wait_for_metric(&self, series: &str, expected: impl Fn(f64) -> bool) {
+        until(series, async || self.metric(series).await.is_some_and(&expected)).await;
+    }
+}
+
+/// Waits until `condition`, which has to ask somebody, holds.
+pub(crate) async fn until(what: &str, condition: impl AsyncFn() -> bool) {
+    let mut ticks = tokio::time::interval(Duration::from_millis(20));
+    let held = async {
+        while !condition().await {
+            ticks.tick().await;
+        }
+    };
+    assert!(tokio::time::timeout(DEADLINE, held).await.is_ok(), "{what} was not as expected within {DEADLINE:?}");
+}
+
+/// `https://origin.test:PORT/path`.
+pub(crate) fn url(origin: &Origin, path: &str) -> String {
+    format!("https://origin.test:{}{path}", origin.port())
+}
+
+/// The code of a refusal.
+pub(crate) fn code(fetched: &Fetched) -> String {
+    fetched.json()["error"].as_str().unwrap_or_default().to_owned()
+}
+
+/// An origin for `origin.test` at its defaults.
+pub(crate) async fn start_origin() -> Origin {
+    Origin::builder().names(&["origin.test"]).start().await
 }

@@ -1,6 +1,12 @@
 //! The program over real sockets with real TLS: each module a part of its behaviour, each test a sentence of it.
 
+mod admin;
+mod audit;
+mod certificates;
 mod harness;
+mod policy;
+mod process;
+mod run;
 
 use harness::{Setup, allow, resolve};
 use sandgate_testkit::client::https_through;

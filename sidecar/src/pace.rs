@@ -1,0 +1,170 @@
+//! How slowly a client may go: a head that has begun must be finished, and what was sent must be read.
+//!
+//! hyper bounds a head together with the idle time before it, and looks at nothing while its write buffer is full. Both are
+//! put right here, between hyper and the stream. Nothing here looks at the bytes.
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use hyper::rt::Timer;
+use pin_project_lite::pin_project;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Sleep, sleep_until};
+
+pin_project! {
+    /// A client's stream that fails once the client has left unread for too long what waits to be written.
+    pub struct Paced<S> {
+        #[pin]
+        stream: S,
+        reads: Arc<AtomicU64>,
+        stall: Stall,
+    }
+}
+
+impl<S> Paced<S> {
+    /// Lets writes wait for at most `unread`.
+    pub fn new(stream: S, unread: Duration) -> Self {
+        Self { stream, reads: Arc::default(), stall: Stall { limit: unread, since: None, sleep: None } }
+    }
+
+    /// The timer for hyper's `header_read_timeout` on this stream: the first head has `head` from now on, later ones have
+    /// it from their first byte and may let themselves be waited for as long as `idle`.
+    #[must_use]
+    pub fn head_timer(&self, head: Duration, idle: Duration) -> HeadTimer {
+        HeadTimer { reads: Arc::clone(&self.reads), later: Arc::default(), head, idle }
+    }
+
+    /// The stream itself.
+    pub fn into_inner(self) -> S {
+        self.stream
+    }
+}
+
+/// A write that waits. Its timer is set when the first one waits, and looked at again only when it fires.
+struct Stall {
+    limit: Duration,
+    since: Option<Instant>,
+    sleep: Option<Pin<Box<Sleep>>>,
+}
+
+impl Stall {
+    fn watch<T>(&mut self, context: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.since = None;
+            return written;
+        }
+        let deadline = *self.since.get_or_insert_with(Instant::now) + self.limit;
+        let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(deadline.into())));
+        while sleep.as_mut().poll(context).is_ready() {
+            if deadline <= Instant::now() {
+                return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client reads nothing")));
+            }
+            sleep.as_mut().reset(deadline.into());
+        }
+        Poll::Pending
+    }
+}
+
+impl<S: AsyncRead> AsyncRead for Paced<S> {
+    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.project();
+        let read = this.stream.poll_read(context, buffer);
+        if read.is_ready() {
+            this.reads.fetch_add(1, Ordering::Relaxed);
+        }
+        read
+    }
+}
+
+impl<S: AsyncWrite> AsyncWrite for Paced<S> {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.project();
+        let written = this.stream.poll_write(context, bytes);
+        this.stall.watch(context, written)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.project();
+        let written = this.stream.poll_write_vectored(context, slices);
+        this.stall.watch(context, written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.project();
+        let flushed = this.stream.poll_flush(context);
+        this.stall.watch(context, flushed)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.project();
+        let shut = this.stream.poll_shutdown(context);
+        this.stall.watch(context, shut)
+    }
+}
+
+/// Tells hyper when a head has taken too long.
+#[derive(Clone)]
+pub struct HeadTimer {
+    reads: Arc<AtomicU64>,
+    /// Whether the first head's wait has begun already.
+    later: Arc<AtomicBool>,
+    head: Duration,
+    idle: Duration,
+}
+
+impl Timer for HeadTimer {
+    fn sleep(&self, duration: Duration) -> Pin<Box<dyn hyper::rt::Sleep>> {
+        self.sleep_until(Instant::now() + duration)
+    }
+
+    fn sleep_until(&self, deadline: Instant) -> Pin<Box<dyn hyper::rt::Sleep>> {
+        let reads_before = self.later.swap(true, Ordering::Relaxed).then(|| self.reads.load(Ordering::Relaxed));
+        let deadline = if reads_before.is_some() { Instant::now() + self.idle } else { deadline };
+        Box::pin(HeadWait {
+            sleep: sleep_until(deadline.into()),
+            reads: Arc::clone(&self.reads),
+            reads_before,
+            head: self.head,
+        })
+    }
+}
+
+pin_project! {
+    /// One wait for a head.
+    struct HeadWait {
+        #[pin]
+        sleep: Sleep,
+        reads: Arc<AtomicU64>,
+        // The reads there were when the connection fell idle; `None` once a head has begun.
+        reads_before: Option<u64>,
+        head: Duration,
+    }
+}
+
+impl hyper::rt::Sleep for HeadWait {}
+
+impl Future for HeadWait {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let mut this = self.project();
+        if this.reads_before.is_some_and(|before| before != this.reads.load(Ordering::Relaxed)) {
+            *this.reads_before = None;
+            this.sleep.as_mut().reset((Instant::now() + *this.head).into());
+        }
+        this.sleep.poll(context)
+    }
+}
