@@ -138,6 +138,8 @@ fn http2_error(error: &hyper::Error) -> Option<&h2::Error> {
 pub fn failure(error: &hyper::Error, channel: &Channel, exchange: &Exchange) -> Failure {
     let code = if exchange.is_too_large() {
         Code::BodyTooLarge
+    } else if let Some(fault) = exchange.request_fault() {
+        fault
     } else if error.is_parse() || http2_error(error).is_some_and(|error| error.is_reset() || error.is_go_away()) {
         Code::UpstreamProtocol
     } else {
