@@ -93,7 +93,9 @@ pub fn of_connect(head: &Parts) -> Result<Destination, Refusal> {
     Ok(destination)
 }
 
-fn announces_body(headers: &HeaderMap) -> bool {
+/// Whether a body follows the head of an HTTP/1 request.
+#[must_use]
+pub fn announces_body(headers: &HeaderMap) -> bool {
     let length = headers.get(http::header::CONTENT_LENGTH);
     headers.contains_key(http::header::TRANSFER_ENCODING) || length.is_some_and(|length| length.as_bytes() != b"0")
 }
