@@ -147,6 +147,7 @@ pub fn to_http2<B>(request: &mut Request<B>, destination: &Destination, authorit
     *request.version_mut() = Version::HTTP_2;
     request.headers_mut().remove(HOST);
     request.headers_mut().remove(CONNECTION);
+    request.headers_mut().remove(TRANSFER_ENCODING);
     let uri = Uri::builder()
         .scheme(destination.scheme.as_str())
         .authority(authority.as_bytes())
