@@ -1,6 +1,14 @@
 //! The program over real sockets with real TLS: each module a part of its behaviour, each test a sentence of it.
 
+mod authority;
+mod connect;
+mod fields;
 mod harness;
+mod http2;
+mod passthrough;
+mod plain;
+mod smuggling;
+mod tunnel;
 
 use harness::{Setup, allow, resolve};
 use sandgate_testkit::client::https_through;
