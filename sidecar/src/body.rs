@@ -2,6 +2,7 @@
 //!
 //! Nothing is collected; what is in memory at any time is one frame and the windows of the two connections.
 
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -102,7 +103,11 @@ impl Body for RequestBody {
         }
         let Some(incoming) = self.incoming.as_mut() else { return Poll::Ready(None) };
         let frame = match ready!(Pin::new(incoming).poll_frame(context)) {
-            Some(frame) => frame?,
+            Some(Ok(frame)) => frame,
+            Some(Err(error)) => {
+                self.exchange.fail_request(fault(&error));
+                return Poll::Ready(Some(Err(error.into())));
+            }
             None => {
                 self.incoming = None;
                 self.exchange.complete_request();
@@ -122,6 +127,15 @@ impl Body for RequestBody {
 
     fn size_hint(&self) -> SizeHint {
         self.incoming.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+    }
+}
+
+/// What a client did whose body ended in `error`: sent what is not a body, or went away.
+fn fault(error: &hyper::Error) -> Code {
+    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<io::Error>());
+    match cause.map(io::Error::kind) {
+        Some(io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput) => Code::BadRequest,
+        _ => Code::ClientClosed,
     }
 }
 

@@ -1,6 +1,7 @@
 //! One request and its response while they run: what both directions share.
 
 use std::pin::Pin;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -8,6 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::time::{Sleep, sleep_until};
 
 use crate::enforcement::Lease;
+use crate::refusal::Code;
 
 /// The state that the two bodies of an exchange share.
 pub struct Exchange {
@@ -19,6 +21,7 @@ pub struct Exchange {
     received: AtomicU64,
     request_complete: AtomicBool,
     too_large: AtomicBool,
+    request_fault: OnceLock<Code>,
 }
 
 impl Exchange {
@@ -32,6 +35,7 @@ impl Exchange {
             received: AtomicU64::new(0),
             request_complete: AtomicBool::new(false),
             too_large: AtomicBool::new(false),
+            request_fault: OnceLock::new(),
         }
     }
 
@@ -78,6 +82,18 @@ impl Exchange {
     #[must_use]
     pub fn is_too_large(&self) -> bool {
         self.too_large.load(Ordering::Acquire)
+    }
+
+    /// The client broke off the request's body, or sent one that is not valid.
+    pub fn fail_request(&self, code: Code) {
+        // The first fault is the cause of any other.
+        let _ = self.request_fault.set(code);
+    }
+
+    /// What the client did wrong with the request's body, if it did.
+    #[must_use]
+    pub fn request_fault(&self) -> Option<Code> {
+        self.request_fault.get().copied()
     }
 
     fn idle_deadline(&self, limit: Duration) -> Instant {

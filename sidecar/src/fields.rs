@@ -35,8 +35,17 @@ const NEVER_DROPPED: [&str; 3] = ["host", "content-length", "transfer-encoding"]
 /// trailers, which gRPC needs.
 ///
 /// # Errors
-/// 400 where `Connection` names a field that frames or routes the message, or can't be read.
+/// 400 where `Connection` names a field that frames or routes the message, or can't be read; and where the body is in
+/// another transfer coding than `chunked`, which nobody would undo (RFC 9112 6.1).
 pub fn remove_hop_by_hop(headers: &mut HeaderMap, destination: &Destination) -> Result<(), Refusal> {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    if codings
+        .next()
+        .is_some_and(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"chunked") || codings.next().is_some())
+    {
+        let refusal = Refusal::new(Code::BadRequest, destination);
+        return Err(refusal.with_detail("the only Transfer-Encoding that is taken is one chunked"));
+    }
     let takes_trailers = headers.get_all(TE).iter().any(|te| lists(te, "trailers"));
     let named = named_by_connection(headers).ok_or_else(|| {
         Refusal::new(Code::BadRequest, destination).with_detail("the Connection field is not a list of field names")
@@ -138,6 +147,7 @@ pub fn to_http2<B>(request: &mut Request<B>, destination: &Destination, authorit
     *request.version_mut() = Version::HTTP_2;
     request.headers_mut().remove(HOST);
     request.headers_mut().remove(CONNECTION);
+    request.headers_mut().remove(TRANSFER_ENCODING);
     let uri = Uri::builder()
         .scheme(destination.scheme.as_str())
         .authority(authority.as_bytes())
@@ -193,6 +203,16 @@ mod tests {
             let refusal = remove_hop_by_hop(&mut sent, &destination()).unwrap_err();
             assert_eq!(refusal.code, Code::BadRequest, "{name}");
         }
+    }
+
+    #[test]
+    fn chunked_is_the_only_transfer_coding() {
+        let refused = |fields: &[(&str, &str)]| remove_hop_by_hop(&mut headers(fields), &destination()).is_err();
+        assert!(!refused(&[("transfer-encoding", "Chunked")]));
+        for coding in ["gzip, chunked", "chunked, chunked", "identity"] {
+            assert!(refused(&[("transfer-encoding", coding)]), "{coding}");
+        }
+        assert!(refused(&[("transfer-encoding", "chunked"), ("transfer-encoding", "chunked")]));
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use http::header::EXPECT;
+use http::header::{CONNECTION, EXPECT, HeaderValue};
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{Method, Request, Response, Version};
@@ -29,12 +29,18 @@ use crate::websocket;
 /// Answers one request: with the origin's response, or with a refusal.
 pub async fn forward(engine: Arc<Engine>, inbound: Inbound, request: Request<Incoming>) -> Response<ResponseBody> {
     let (head, body) = request.into_parts();
+    let version = head.version;
     let mut ledger = Ledger::open(&engine, &inbound, &head);
     match answer(&engine, &inbound, head, body, &mut ledger).await {
         Ok(response) => response,
         Err(refusal) => {
             ledger.refuse(&refusal);
-            refused(&refusal)
+            let mut response = refused(&refusal);
+            if refusal.code == Code::BadRequest && version < Version::HTTP_2 {
+                // Where the next request begins is in doubt after one that is not valid (RFC 9112 6.3).
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            response
         }
     }
 }

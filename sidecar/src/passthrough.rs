@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::BytesMut;
-use tls_parser::{SNIType, TlsExtension, TlsMessage, TlsMessageHandshake};
+use tls_parser::{TlsMessage, TlsMessageHandshake};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
@@ -23,6 +23,9 @@ const RECORD_HEADER: usize = 5;
 const HANDSHAKE_HEADER: usize = 4;
 const HANDSHAKE_RECORD: u8 = 22;
 const CLIENT_HELLO: u8 = 1;
+/// The extension `server_name` and the one kind of name in it (RFC 6066 3).
+const SERVER_NAME: u16 = 0;
+const HOST_NAME: &u8 = &0;
 /// `encrypted_client_hello` (RFC 9849), and the draft that some clients still send.
 const ECH_EXTENSIONS: [u16; 2] = [0xfe0d, 0xffce];
 
@@ -53,7 +56,11 @@ pub async fn serve(
     };
     let _permit = engine.limiter.admit(&rule, std::time::Instant::now()).map_err(|exceeded| exceeded.code)?;
     let profile = snapshot.profile(Some(&rule.id));
-    let dialled = engine.upstream.dialer().dial(&destination.host, destination.port, &profile.private_cidrs).await;
+    let dialled = tokio::select! {
+        biased;
+        () = lease.revoked() => return Err(Code::PolicyChanged),
+        dialled = engine.upstream.dialer().dial(&destination.host, destination.port, &profile.private_cidrs) => dialled,
+    };
     let (mut origin, address) = dialled.map_err(|failure| failure.code)?;
     lease.dialled(address.ip());
     if lease.is_revoked() {
@@ -160,24 +167,34 @@ pub fn parse_client_hello(message: &[u8]) -> Result<ClientHello, Code> {
     else {
         return Err(Code::UnknownProtocol);
     };
-    let Ok(([], extensions)) = tls_parser::parse_tls_client_hello_extensions(hello.ext.unwrap_or_default()) else {
-        return Err(Code::UnknownProtocol);
-    };
+    let mut extensions = hello.ext.unwrap_or_default();
     let mut found = ClientHello::default();
-    for extension in extensions {
-        match extension {
-            TlsExtension::SNI(names) => found.add_names(&names)?,
-            TlsExtension::Unknown(kind, _) if ECH_EXTENSIONS.contains(&kind.0) => found.encrypted = true,
-            TlsExtension::EncryptedServerName { .. } => found.encrypted = true,
+    while !extensions.is_empty() {
+        let (kind, rest) = extensions.split_first_chunk().ok_or(Code::UnknownProtocol)?;
+        let (data, rest) = prefixed(rest).ok_or(Code::UnknownProtocol)?;
+        match u16::from_be_bytes(*kind) {
+            SERVER_NAME => found.add_name(data)?,
+            kind if ECH_EXTENSIONS.contains(&kind) => found.encrypted = true,
             _ => {}
         }
+        extensions = rest;
     }
     Ok(found)
 }
 
+/// Splits off what a length of two bytes announces.
+fn prefixed(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (length, rest) = bytes.split_first_chunk()?;
+    rest.split_at_checked(usize::from(u16::from_be_bytes(*length)))
+}
+
 impl ClientHello {
-    fn add_names(&mut self, names: &[(SNIType, &[u8])]) -> Result<(), Code> {
-        let [(SNIType::HostName, name)] = names else { return Err(Code::SniMismatch) };
+    /// Takes a `server_name` extension: a list of exactly one host name, and nothing behind it (RFC 6066 3). What is read
+    /// leniently here could be read as another name by the origin.
+    fn add_name(&mut self, extension: &[u8]) -> Result<(), Code> {
+        let Some((list, [])) = prefixed(extension) else { return Err(Code::SniMismatch) };
+        let Some((HOST_NAME, name)) = list.split_first() else { return Err(Code::SniMismatch) };
+        let Some((name, [])) = prefixed(name) else { return Err(Code::SniMismatch) };
         let name = std::str::from_utf8(name).map_err(|_| Code::SniMismatch)?;
         match self.server_name.replace(name.to_owned()) {
             None => Ok(()),

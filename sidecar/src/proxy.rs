@@ -24,7 +24,7 @@ use crate::link::Link;
 use crate::metrics::Open;
 use crate::pace::Paced;
 use crate::policy::{ConnectVerdict, Outcome};
-use crate::refusal::Refusal;
+use crate::refusal::{Code, Refusal};
 use crate::settings::Settings;
 use crate::target;
 use crate::tunnel;
@@ -136,7 +136,17 @@ fn connect(
         record(engine, client, None, Verdict::Denied, Some(refusal));
     })?;
     let verdict = engine.enforcement.current().policy.judge_connect(&destination.host, destination.port);
-    if let Outcome::Deny(code) = verdict.outcome {
+    let address = destination.host.address();
+    let outcome = match verdict.outcome {
+        // Audit mode never relaxes the address checks. A name is resolved, and its addresses judged, by who dials.
+        Outcome::Allow | Outcome::Audit(_)
+            if address.is_some_and(|address| engine.upstream.dialer().is_proxy(address, destination.port)) =>
+        {
+            Outcome::Deny(Code::ProxyLoop)
+        }
+        outcome => outcome,
+    };
+    if let Outcome::Deny(code) = outcome {
         let refusal = Refusal::new(code, &destination);
         record(engine, client, Some(&destination), Verdict::Denied, Some(&refusal));
         return Err(refusal);

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
@@ -87,12 +88,21 @@ async fn on(
     match channel {
         Channel::Http1(lease) => {
             fields::to_http1(&mut request, authority);
+            frame_body(&mut request);
             lease.connection.sender.try_send_request(request).await
         }
         Channel::Http2(stream) => {
             fields::to_http2(&mut request, destination, authority);
             stream.connection.sender().try_send_request(request).await
         }
+    }
+}
+
+/// A body of unknown length is chunked, whatever the method: left to itself, hyper sends a GET without its body.
+fn frame_body(request: &mut Request<RequestBody>) {
+    let unknown = !http_body::Body::is_end_stream(request.body()) && !request.headers().contains_key(CONTENT_LENGTH);
+    if unknown {
+        request.headers_mut().insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
 }
 
@@ -142,6 +152,8 @@ fn http2_error(error: &hyper::Error) -> Option<&h2::Error> {
 pub fn failure(error: &hyper::Error, channel: &Channel, exchange: &Exchange) -> Failure {
     let code = if exchange.is_too_large() {
         Code::BodyTooLarge
+    } else if let Some(fault) = exchange.request_fault() {
+        fault
     } else if error.is_parse() || http2_error(error).is_some_and(|error| error.is_reset() || error.is_go_away()) {
         Code::UpstreamProtocol
     } else {

@@ -17,6 +17,11 @@ use crate::refusal::{Code, Refusal};
 pub fn check(destination: &Destination, head: &Parts) -> Result<(), Refusal> {
     let bad = |code| Err(Refusal::new(code, destination));
     if let Some(authority) = head.uri.authority() {
+        if head.uri.scheme().is_none() {
+            // RFC 9112 3.2.3: it has no path that could be judged.
+            let refusal = Refusal::new(Code::BadRequest, destination);
+            return Err(refusal.with_detail("only CONNECT takes a request target without a path"));
+        }
         agrees(destination, authority.as_str())?;
     }
     if head.uri.scheme_str().is_some_and(|scheme| scheme != destination.scheme.as_str()) {
@@ -88,7 +93,9 @@ pub fn of_connect(head: &Parts) -> Result<Destination, Refusal> {
     Ok(destination)
 }
 
-fn announces_body(headers: &HeaderMap) -> bool {
+/// Whether a body follows the head of an HTTP/1 request.
+#[must_use]
+pub fn announces_body(headers: &HeaderMap) -> bool {
     let length = headers.get(http::header::CONTENT_LENGTH);
     headers.contains_key(http::header::TRANSFER_ENCODING) || length.is_some_and(|length| length.as_bytes() != b"0")
 }
@@ -124,6 +131,11 @@ mod tests {
         assert_eq!(checked("http://api.test:443/", Version::HTTP_11, &["api.test"]), Err(Code::Misdirected));
         assert_eq!(checked("https://api.test/", Version::HTTP_2, &[]), Ok(()));
         assert_eq!(checked("https://api.test/", Version::HTTP_2, &["evil.test"]), Err(Code::Misdirected));
+    }
+
+    #[test]
+    fn a_target_without_a_path_is_refused() {
+        assert_eq!(checked("api.test:443", Version::HTTP_11, &["api.test"]), Err(Code::BadRequest));
     }
 
     #[test]

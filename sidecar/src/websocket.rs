@@ -28,6 +28,7 @@ use crate::metrics::{Open, TunnelKind};
 use crate::refusal::{Code, Refusal};
 use crate::relay::relay;
 use crate::send;
+use crate::target::announces_body;
 use crate::upstream::profile::Profile;
 use crate::upstream::{Channel, Failure, Want};
 
@@ -41,11 +42,12 @@ pub struct Handshake {
 }
 
 impl Handshake {
-    /// The handshake in a request, if it is one (RFC 6455 4.2.1). Any other upgrade is not, and its fields end here.
+    /// The handshake in a request, if it is one (RFC 6455 4.2.1). Any other upgrade is not, and its fields end here; nor is
+    /// one with a body, whose length the origin would take from the frames.
     #[must_use]
     pub fn of(head: &Parts) -> Option<Self> {
         let has = |name, token| head.headers.get_all(name).iter().any(|value| fields::lists(value, token));
-        let asks = head.method == Method::GET && head.version == Version::HTTP_11;
+        let asks = head.method == Method::GET && head.version == Version::HTTP_11 && !announces_body(&head.headers);
         let key = head.headers.get(SEC_WEBSOCKET_KEY)?.to_str().ok()?;
         (asks && has(UPGRADE, "websocket") && has(CONNECTION, "upgrade")).then(|| Self { accept: accept(key) })
     }

@@ -88,12 +88,17 @@ impl Dialer {
     }
 
     fn judge(&self, address: IpAddr, port: u16, private_cidrs: &[IpNet]) -> Result<(), Code> {
-        let canonical = address.to_canonical();
-        let own = self.is_own(canonical);
-        if (own || canonical.is_loopback() || canonical.is_unspecified()) && self.listens_on(port) {
+        if self.is_proxy(address, port) {
             return Err(Code::ProxyLoop);
         }
-        if own { Err(Code::OwnAddress) } else { address::judge(address, private_cidrs) }
+        if self.is_own(address.to_canonical()) { Err(Code::OwnAddress) } else { address::judge(address, private_cidrs) }
+    }
+
+    /// Whether a connection to the address would end at one of the sidecar's own listeners.
+    #[must_use]
+    pub fn is_proxy(&self, address: IpAddr, port: u16) -> bool {
+        let address = address.to_canonical();
+        self.listens_on(port) && (address.is_loopback() || address.is_unspecified() || self.is_own(address))
     }
 
     fn listens_on(&self, port: u16) -> bool {

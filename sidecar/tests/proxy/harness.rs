@@ -3,12 +3,15 @@
 use std::path::Path;
 use std::time::Duration;
 
-use sandgate_testkit::client::{Client, ClientTls, Fetched, eventually, http_get, https_through, tunnel};
-use sandgate_testkit::origin::Origin;
+use sandgate_testkit::client::{
+    Client, ClientTls, Fetched, RawReply, eventually, http_get, https_through, read_all, tunnel,
+};
+use sandgate_testkit::origin::{Origin, Protocols};
 use sandgate_testkit::pki::TestCa;
 use sandgate_testkit::sidecar::Sidecar;
 use serde_json::Value;
 use tempfile::TempDir;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
@@ -165,4 +168,58 @@ pub(crate) fn code(fetched: &Fetched) -> String {
 /// An origin for `origin.test` at its defaults.
 pub(crate) async fn start_origin() -> Origin {
     Origin::builder().names(&["origin.test"]).start().await
+}
+
+/// A sidecar in front of an origin that speaks HTTP/1.1 only, so that every byte of framing shows there.
+pub(crate) async fn beside_http1() -> (Origin, Setup) {
+    beside(Protocols::Http1).await
+}
+
+/// A sidecar in front of an origin with these protocols.
+pub(crate) async fn beside(protocols: Protocols) -> (Origin, Setup) {
+    let origin = Origin::builder().protocols(protocols).start().await;
+    let scheme = if protocols == Protocols::Plain { "    scheme: http\n" } else { "" };
+    let policy = allow(&origin) + scheme;
+    let setup = Setup::start(origin.ca(), &policy, &["--resolve", &resolve(&origin)]).await;
+    (origin, setup)
+}
+
+impl Setup {
+    /// An intercepted tunnel to the origin, with these protocols offered.
+    pub(crate) async fn intercepted(&self, origin: &Origin, alpn: &[&str]) -> TlsStream<TcpStream> {
+        let stream = tunnel(self.sidecar.proxy(), &format!("origin.test:{}", origin.port())).await;
+        let stream = stream.expect("the policy allows the origin");
+        let handshake = self.client_tls().alpn(alpn).handshake("origin.test", stream).await;
+        handshake.expect("the client trusts the sidecar's CA")
+    }
+
+    /// Sends bytes through an intercepted tunnel to the origin, ends that direction, and reads to the end.
+    pub(crate) async fn raw_in_tunnel(&self, origin: &Origin, bytes: &[u8]) -> RawReply {
+        let mut stream = self.intercepted(origin, &["http/1.1"]).await;
+        send_and_end(&mut stream, bytes).await
+    }
+
+    /// The program still serves: one request goes through.
+    pub(crate) async fn serves(&self, origin: &Origin) {
+        let proxy = self.sidecar.proxy();
+        let client = https_through(proxy, "origin.test", origin.port(), &self.client_tls()).await;
+        let mut client = client.expect("the policy allows the origin");
+        let fetched = client.get(&format!("https://origin.test:{}/zen", origin.port())).await;
+        assert_eq!(fetched.expect("the origin answers").status, 200);
+    }
+}
+
+/// Sends bytes, ends that direction, and reads to the end, which must come.
+pub(crate) async fn send_and_end(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), bytes: &[u8]) -> RawReply {
+    // A peer that refuses early may close before it has read everything; what it said still counts.
+    let _ = stream.write_all(bytes).await;
+    let _ = stream.shutdown().await;
+    let reply = read_all(stream, DEADLINE).await;
+    assert!(reply.closed, "the connection stays open after {:?}", reply.text());
+    reply
+}
+
+/// The status of the first response in a raw reply; `None` where there is none.
+pub(crate) fn status_of(reply: &RawReply) -> Option<u16> {
+    reply.text().strip_prefix("HTTP/1.")?.get(2..5)?.parse().ok()
 }

@@ -2,11 +2,20 @@
 
 mod admin;
 mod audit;
+mod authority;
 mod certificates;
+mod connect;
+mod fields;
 mod harness;
+mod harness;
+mod http2;
+mod passthrough;
+mod plain;
 mod policy;
 mod process;
 mod run;
+mod smuggling;
+mod tunnel;
 
 use harness::{Setup, allow, resolve};
 use sandgate_testkit::client::https_through;
