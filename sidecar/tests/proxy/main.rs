@@ -1,6 +1,14 @@
 //! The program over real sockets with real TLS: each module a part of its behaviour, each test a sentence of it.
 
+mod beside;
+mod combinations;
+mod grpc;
 mod harness;
+mod names;
+mod pool;
+mod streaming;
+mod verification;
+mod websocket;
 
 use harness::{Setup, allow, resolve};
 use sandgate_testkit::client::https_through;
