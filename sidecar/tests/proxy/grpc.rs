@@ -26,7 +26,8 @@ fn call(beside: &Beside, method: &str) -> http::request::Builder {
 async fn calls_are_answered_with_their_trailers() {
     let beside = Beside::start(Origin::builder(), &[]).await;
     let mut client = beside.client("h2").await;
-    for (method, messages, status) in [("Unary", 1, "0"), ("ServerStream", 3, "0"), ("Fail", 0, "9"), ("None", 0, "12")] {
+    for (method, messages, status) in [("Unary", 1, "0"), ("ServerStream", 3, "0"), ("Fail", 0, "9"), ("None", 0, "12")]
+    {
         let request = call(&beside, method).body(bytes_body(message(b"hello"))).unwrap();
         let fetched = client.fetch(request).await.unwrap();
         assert_eq!(fetched.body, message(b"hello").repeat(messages), "{method}");

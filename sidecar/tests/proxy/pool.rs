@@ -132,7 +132,11 @@ async fn what_has_a_body_or_is_not_idempotent_is_never_sent_twice() {
             client.get(&beside.uri("/first")).await.unwrap();
             let request = Request::builder().method(method).uri(beside.uri("/second")).body(bytes_body(body)).unwrap();
             let fetched = client.fetch(request).await.unwrap();
-            assert_eq!((fetched.status.as_u16(), code(&fetched).as_str()), (502, "upstream_closed"), "{method} {body:?}");
+            assert_eq!(
+                (fetched.status.as_u16(), code(&fetched).as_str()),
+                (502, "upstream_closed"),
+                "{method} {body:?}"
+            );
             let requests = beside.origin.requests();
             assert_eq!(requests.iter().filter(|head| head.contains("/second")).count(), 1, "{method} {body:?}");
         }
@@ -298,8 +302,9 @@ async fn connections_and_sessions_of_another_policys_making_are_not_used() {
         swapped(&setup, 1).await;
         assert_eq!(fetch(&setup, &origin, "/zen").await, (1, false), "{protocols:?}");
         let ranges = destination("origin.test", origin.port(), "").replace("127.0.0.0/8", "127.0.0.0/8, 10.0.0.0/8");
-        let policies =
-            [ranges].into_iter().chain([roots, identity, version].map(|more| destination("origin.test", origin.port(), &more)));
+        let policies = [ranges]
+            .into_iter()
+            .chain([roots, identity, version].map(|more| destination("origin.test", origin.port(), &more)));
         let mut swaps = 1;
         for (made, policy) in policies.enumerate() {
             setup.set_policy(&policy);
@@ -331,7 +336,9 @@ async fn another_content_of_a_named_file_makes_new_connections_too() {
 async fn a_rule_can_ask_for_one_http_version() {
     let origin = Origin::builder().start().await;
     for (version, alpn) in [("2", "h2"), ("1.1", "http/1.1"), ("auto", "h2")] {
-        let setup = setup(&origin.ca().clone(), origin.port(), &format!("    upstream: {{ http: \"{version}\" }}\n"), &[]).await;
+        let setup =
+            setup(&origin.ca().clone(), origin.port(), &format!("    upstream: {{ http: \"{version}\" }}\n"), &[])
+                .await;
         fetch(&setup, &origin, "/zen").await;
         assert_eq!(origin.requests().pop().unwrap().tls.unwrap().alpn.as_deref(), Some(alpn));
     }
@@ -339,6 +346,10 @@ async fn a_rule_can_ask_for_one_http_version() {
     let setup = setup(&old.ca().clone(), old.port(), "    upstream: { http: \"2\" }\n", &[]).await;
     let fetched = client(&setup, old.port(), "h2").await.get(&uri(old.port(), "/zen")).await.unwrap();
     assert_eq!(fetched.status, 502);
-    assert!(["upstream_protocol_error", "tls_handshake_failed"].contains(&code(&fetched).as_str()), "{}", fetched.text());
+    assert!(
+        ["upstream_protocol_error", "tls_handshake_failed"].contains(&code(&fetched).as_str()),
+        "{}",
+        fetched.text()
+    );
     assert_eq!(old.request_count(), 0);
 }

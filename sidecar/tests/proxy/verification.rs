@@ -4,6 +4,7 @@ use http::Request;
 use sandgate_testkit::client::{bytes_body, websocket};
 use sandgate_testkit::origin::{Origin, Protocols};
 use sandgate_testkit::pki::{Issued, TestCa, self_signed, untrusted};
+use sandgate_testkit::raw_origin::{RawConnection, RawOrigin, scripts};
 
 use crate::beside::{DEADLINE, client, code, setup, stream, uri};
 
@@ -123,11 +124,15 @@ async fn a_client_certificate_is_shown_where_the_rule_has_one_and_nowhere_else()
 
 #[tokio::test]
 async fn what_is_not_tls_or_never_ends_its_handshake_is_refused_by_name() {
-    let plain = Origin::builder().protocols(Protocols::Plain).start().await;
+    async fn plain_http(mut connection: RawConnection) {
+        connection.send("HTTP/1.1 400 Bad Request\r\n\r\n").await;
+        connection.until_closed().await;
+    }
+    let plain = RawOrigin::plain(plain_http).await;
     let setup_plain = setup(&TestCa::new(), plain.port(), "", &[]).await;
     let fetched = client(&setup_plain, plain.port(), "h2").await.get(&uri(plain.port(), "/")).await.unwrap();
     assert_eq!((fetched.status.as_u16(), code(&fetched).as_str()), (502, "tls_handshake_failed"));
-    let silent = sandgate_testkit::raw_origin::RawOrigin::plain(sandgate_testkit::raw_origin::scripts::silence).await;
+    let silent = RawOrigin::plain(scripts::silence).await;
     let arguments = ["--handshake-timeout", "2s"];
     let setup = setup(&TestCa::new(), silent.port(), "", &arguments).await;
     let fetched = client(&setup, silent.port(), "h2").await.get(&uri(silent.port(), "/")).await.unwrap();
