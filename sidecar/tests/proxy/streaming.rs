@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body_util::BodyExt as _;
 use hyper::body::{Frame, Incoming};
-use sandgate_testkit::client::{Body, consume, empty_body, pattern_body, read, read_all};
+use sandgate_testkit::client::{Body, consume, empty_body, eventually, pattern_body, read, read_all};
 use sandgate_testkit::origin::{Origin, Outcome, Protocols};
 use sandgate_testkit::raw_origin::{RawConnection, scripts};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -64,9 +64,16 @@ async fn a_client_that_goes_away_ends_the_origins_stream() {
             let mut response = client.open(request).await.unwrap();
             text_until(response.body_mut(), "\n\n").await;
             drop((response, client));
+            let is_over = || beside.origin.requests().iter().all(|request| request.outcome != Outcome::Open);
+            eventually(DEADLINE, || {
+                // A client of HTTP/1 that closed may only have closed its sending side: what is sent to it shows that.
+                if alpn != "h2" {
+                    beside.origin.release_event();
+                }
+                is_over()
+            })
+            .await;
         }
-        let aborted = |request: &sandgate_testkit::origin::RecordedRequest| request.outcome != Outcome::Open;
-        beside.origin.wait_until(DEADLINE, |requests| requests.len() == 2 && requests.iter().all(aborted)).await;
     }
 }
 
