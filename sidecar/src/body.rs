@@ -2,9 +2,10 @@
 //!
 //! Nothing is collected; what is in memory at any time is one frame and the windows of the two connections.
 
+use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -54,12 +55,88 @@ impl BodyError {
     }
 }
 
+/// What is kept of a request's body until the response begins, in bytes: an origin that refuses the stream has not
+/// processed it (RFC 9113 8.7), and a body of this size can go to another one.
+const KEPT: usize = 64 * 1024;
+
 /// A request's body on its way to the origin.
 pub struct RequestBody {
-    incoming: Option<Incoming>,
+    source: Option<Arc<Mutex<Source>>>,
+    /// Which sending of the request this body is of; only the last one gets anything.
+    turn: usize,
+    /// What an earlier sending had taken already.
+    again: VecDeque<Bytes>,
     exchange: Arc<Exchange>,
     limit: Option<u64>,
     gate: Option<Arc<Gate>>,
+}
+
+/// The client's body, and what was taken of it.
+struct Source {
+    incoming: Incoming,
+    ended: bool,
+    turn: usize,
+    /// The data so far; `None` once it is too much, or not needed any more.
+    kept: Option<Vec<Bytes>>,
+}
+
+impl Source {
+    fn keep(&mut self, frame: &Frame<Bytes>) {
+        let Some(kept) = &mut self.kept else { return };
+        match frame.data_ref() {
+            Some(data) if kept.iter().map(Bytes::len).sum::<usize>() + data.len() <= KEPT => kept.push(data.clone()),
+            _ => self.kept = None,
+        }
+    }
+
+    fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        let frame = ready!(Pin::new(&mut self.incoming).poll_frame(context));
+        match &frame {
+            Some(Ok(frame)) => self.keep(frame),
+            Some(Err(_)) => self.kept = None,
+            None => self.ended = true,
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.ended || self.incoming.is_end_stream()
+    }
+}
+
+/// Makes the body of a request a second time, from where the client is and what was kept.
+pub struct Recovery {
+    source: Option<Arc<Mutex<Source>>>,
+    exchange: Arc<Exchange>,
+    limit: Option<u64>,
+    gate: Option<Arc<Gate>>,
+}
+
+impl Recovery {
+    /// The whole body once more, if it can still be had. The one before gets nothing from now on.
+    #[must_use]
+    pub fn body(&self) -> Option<RequestBody> {
+        let Some(shared) = &self.source else { return Some(RequestBody::empty(Arc::clone(&self.exchange))) };
+        let mut source = lock(shared);
+        let again = source.kept.clone()?.into();
+        source.turn += 1;
+        let (turn, exchange, gate) = (source.turn, Arc::clone(&self.exchange), self.gate.clone());
+        Some(RequestBody { source: Some(Arc::clone(shared)), turn, again, exchange, limit: self.limit, gate })
+    }
+
+    /// Keeps nothing any more: the origin has the request.
+    pub fn give_up(&self) {
+        if let Some(source) = &self.source {
+            lock(source).kept = None;
+        }
+    }
+}
+
+fn lock(source: &Mutex<Source>) -> MutexGuard<'_, Source> {
+    source.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl RequestBody {
@@ -68,13 +145,21 @@ impl RequestBody {
         if incoming.is_end_stream() {
             return Self::empty(exchange);
         }
-        Self { incoming: Some(incoming), exchange, limit, gate }
+        let source = Source { incoming, ended: false, turn: 0, kept: Some(Vec::new()) };
+        Self { source: Some(Arc::new(Mutex::new(source))), turn: 0, again: VecDeque::new(), exchange, limit, gate }
     }
 
     /// No body.
     pub fn empty(exchange: Arc<Exchange>) -> Self {
         exchange.complete_request();
-        Self { incoming: None, exchange, limit: None, gate: None }
+        Self { source: None, turn: 0, again: VecDeque::new(), exchange, limit: None, gate: None }
+    }
+
+    /// The way to this body once more.
+    #[must_use]
+    pub fn recovery(&self) -> Recovery {
+        let (source, exchange, gate) = (self.source.clone(), Arc::clone(&self.exchange), self.gate.clone());
+        Recovery { source, exchange, limit: self.limit, gate }
     }
 
     fn account(&self, frame: &Frame<Bytes>) -> Result<(), BodyError> {
@@ -84,6 +169,15 @@ impl RequestBody {
             return Err(BodyError::TooLarge);
         }
         Ok(())
+    }
+
+    fn poll_source(&self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let Some(source) = &self.source else { return Poll::Ready(None) };
+        let mut source = lock(source);
+        if source.turn != self.turn {
+            return Poll::Ready(Some(Err(BodyError::NotWanted)));
+        }
+        source.poll_frame(context).map_err(BodyError::from)
     }
 }
 
@@ -101,19 +195,19 @@ impl Body for RequestBody {
             }
             self.gate = None;
         }
-        let Some(incoming) = self.incoming.as_mut() else { return Poll::Ready(None) };
-        let frame = match ready!(Pin::new(incoming).poll_frame(context)) {
-            Some(Ok(frame)) => frame,
-            Some(Err(error)) => {
-                self.exchange.fail_request(fault(&error));
-                return Poll::Ready(Some(Err(error.into())));
-            }
-            None => {
-                self.incoming = None;
-                self.exchange.complete_request();
-                return Poll::Ready(None);
-            }
+        if let Some(piece) = self.again.pop_front() {
+            return Poll::Ready(Some(Ok(Frame::data(piece))));
+        }
+        let Some(frame) = ready!(self.poll_source(context)) else {
+            self.source = None;
+            self.exchange.complete_request();
+            return Poll::Ready(None);
         };
+        let frame = frame.inspect_err(|error| {
+            if let BodyError::Peer(error) = error {
+                self.exchange.fail_request(fault(error));
+            }
+        })?;
         self.account(&frame)?;
         if self.is_end_stream() {
             self.exchange.complete_request();
@@ -122,11 +216,14 @@ impl Body for RequestBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.as_ref().is_none_or(Body::is_end_stream)
+        self.again.is_empty() && self.source.as_ref().is_none_or(|source| lock(source).is_end_stream())
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+        let Some(source) = &self.source else { return SizeHint::with_exact(0) };
+        let rest = lock(source).incoming.size_hint();
+        let again: u64 = self.again.iter().map(|piece| piece.len() as u64).sum();
+        rest.exact().map_or_else(SizeHint::default, |rest| SizeHint::with_exact(rest + again))
     }
 }
 
@@ -154,6 +251,7 @@ pub struct Relayed {
     channel: Option<Channel>,
     gate: Option<Arc<Gate>>,
     idle: IdleTimer,
+    whole: bool,
     ended: Option<Code>,
     ledger: Ledger,
     _permit: Permit,
@@ -173,7 +271,7 @@ impl Relayed {
     ) -> Self {
         exchange.lease.bound_idle(idle);
         let (idle, channel) = (IdleTimer::new(idle), Some(channel));
-        Self { incoming, exchange, channel, gate: None, idle, ended: None, ledger, _permit: permit }
+        Self { incoming, exchange, channel, gate: None, idle, whole: false, ended: None, ledger, _permit: permit }
     }
 
     /// The request's body may still wait behind `gate`: then it is not sent once this body has ended.
@@ -190,10 +288,15 @@ impl Relayed {
         match Pin::new(&mut self.incoming).poll_frame(context) {
             Poll::Ready(Some(Ok(frame))) => {
                 self.exchange.count_received(frame.data_ref().map_or(0, Bytes::len));
+                // Nothing follows trailers, and nobody asks.
+                self.whole |= frame.is_trailers();
                 Poll::Ready(Some(Ok(frame)))
             }
             Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(error.into()))),
-            Poll::Ready(None) => Poll::Ready(None),
+            Poll::Ready(None) => {
+                self.whole = true;
+                Poll::Ready(None)
+            }
             Poll::Pending => {
                 ready!(self.idle.poll_expired(&self.exchange, context));
                 Poll::Ready(Some(Err(BodyError::Idle)))
@@ -217,7 +320,8 @@ impl Relayed {
 impl Drop for Relayed {
     fn drop(&mut self) {
         // Over HTTP/1 nobody asks for more once the announced length is there, and HTTP/2 may end in a frame of its own.
-        let at_end = self.incoming.is_end_stream() || self.incoming.size_hint().exact() == Some(0);
+        // A chunked body shows its end only to whoever asks.
+        let at_end = self.whole || self.incoming.is_end_stream() || self.incoming.size_hint().exact() == Some(0);
         let whole = self.ended.is_none() && at_end;
         match self.channel.take() {
             // What is left of the request would stand in front of the next one.

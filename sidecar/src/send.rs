@@ -9,7 +9,7 @@ use http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 
-use crate::body::RequestBody;
+use crate::body::{Recovery, RequestBody};
 use crate::destination::Destination;
 use crate::engine::Engine;
 use crate::exchange::Exchange;
@@ -47,7 +47,7 @@ pub async fn send(
     ledger: &mut Ledger,
 ) -> Result<(Response<Incoming>, Channel), Failure> {
     let Outgoing { destination, profile, authority, mut request, exchange } = outgoing;
-    let replay = replayable(&request).then(|| Replay::of(&request));
+    let replay = Replay::of(&request);
     let mut replayed = false;
     let mut unseen = 0;
     loop {
@@ -61,20 +61,30 @@ pub async fn send(
         if matches!(channel, Channel::Http1(_)) && fields::is_grpc(request.headers()) {
             return Err(Failure::new(Code::GrpcNeedsHttp2, "gRPC needs HTTP/2, and the origin offers HTTP/1.1 only"));
         }
+        if matches!(channel, Channel::Http1(_)) {
+            // Only HTTP/2 can refuse a request unseen.
+            replay.body.give_up();
+        }
         let mut error = match on(&mut channel, request, destination, &authority).await {
-            Ok(response) => return Ok((response, channel)),
+            Ok(response) => {
+                replay.body.give_up();
+                return Ok((response, channel));
+            }
             Err(error) => error,
         };
         let (unsent, error) = (error.take_message(), error.into_error());
-        request = match (unsent, &replay) {
-            (Some(unsent), _) if unseen < MAX_UNSEEN => unsent,
-            (_, Some(replay)) if was_not_processed(&error) && unseen < MAX_UNSEEN => replay.request(&exchange),
-            (_, Some(replay)) if !replayed && went_stale(&channel) => {
-                replayed = true;
-                replay.request(&exchange)
-            }
-            _ => return Err(failure(&error, &channel, &exchange)),
+        let again = if let Some(unsent) = unsent {
+            (unseen < MAX_UNSEEN).then_some(unsent)
+        } else if was_refused(&error) {
+            (unseen < MAX_UNSEEN).then(|| replay.request()).flatten()
+        } else if !replayed && replay.is_harmless && (is_going_away(&error) || went_stale(&channel)) {
+            replayed = true;
+            replay.request()
+        } else {
+            None
         };
+        let Some(again) = again else { return Err(failure(&error, &channel, &exchange)) };
+        request = again;
         unseen += 1;
     }
 }
@@ -106,8 +116,13 @@ fn frame_body(request: &mut Request<RequestBody>) {
     }
 }
 
-/// A head to send a second time.
-struct Replay(Parts);
+/// A request to send a second time.
+struct Replay {
+    head: Parts,
+    body: Recovery,
+    /// Whether it does nothing to send it twice: its method is idempotent (RFC 9110 9.2.2), and it has no body.
+    is_harmless: bool,
+}
 
 impl Replay {
     fn of(request: &Request<RequestBody>) -> Self {
@@ -117,17 +132,13 @@ impl Replay {
         *copy.version_mut() = request.version();
         *copy.headers_mut() = request.headers().clone();
         *copy.extensions_mut() = request.extensions().clone();
-        Self(copy.into_parts().0)
+        let is_harmless = request.method().is_idempotent() && http_body::Body::is_end_stream(request.body());
+        Self { head: copy.into_parts().0, body: request.body().recovery(), is_harmless }
     }
 
-    fn request(&self, exchange: &Arc<Exchange>) -> Request<RequestBody> {
-        Request::from_parts(self.0.clone(), RequestBody::empty(Arc::clone(exchange)))
+    fn request(&self) -> Option<Request<RequestBody>> {
+        Some(Request::from_parts(self.head.clone(), self.body.body()?))
     }
-}
-
-/// Only a request whose method is idempotent (RFC 9110 9.2.2) and that has no body.
-fn replayable(request: &Request<RequestBody>) -> bool {
-    request.method().is_idempotent() && http_body::Body::is_end_stream(request.body())
 }
 
 /// A connection that was used before and closed without a byte of this response (RFC 9112 9.3.1).
@@ -135,13 +146,17 @@ fn went_stale(channel: &Channel) -> bool {
     matches!(channel, Channel::Http1(lease) if lease.is_stale())
 }
 
-/// REFUSED_STREAM, or GOAWAY below the stream's number (RFC 9113 8.7).
-fn was_not_processed(error: &hyper::Error) -> bool {
-    let error = http2_error(error);
-    error.is_some_and(|error| {
-        error.reason() == Some(h2::Reason::REFUSED_STREAM)
-            || (error.is_go_away() && error.is_remote() && error.reason() == Some(h2::Reason::NO_ERROR))
-    })
+/// REFUSED_STREAM: the origin has not processed the request, whatever it is (RFC 9113 8.7).
+fn was_refused(error: &hyper::Error) -> bool {
+    http2_error(error).is_some_and(|error| error.is_remote() && error.reason() == Some(h2::Reason::REFUSED_STREAM))
+}
+
+/// The origin ended the connection in order. Requests above GOAWAY's stream number were not processed (RFC 9113 6.8), but
+/// those below it end in the same error if the connection closes before their answer: so this says too little.
+fn is_going_away(error: &hyper::Error) -> bool {
+    let in_order =
+        |error: &h2::Error| error.is_go_away() && error.is_remote() && error.reason() == Some(h2::Reason::NO_ERROR);
+    http2_error(error).is_some_and(in_order)
 }
 
 fn http2_error(error: &hyper::Error) -> Option<&h2::Error> {

@@ -1,8 +1,10 @@
 //! One new connection to an origin: dial, verified TLS, HTTP handshake.
 
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Poll, ready};
 use std::time::{Duration, Instant};
 
 use hyper::client::conn::{http1, http2};
@@ -61,7 +63,7 @@ pub struct Http2Connection {
 }
 
 impl Http2Connection {
-    /// Takes one of the streams that the origin allows, if one is free.
+    /// Takes one of the streams that the origin allows, if one is free. A new connection has its first one taken.
     pub fn reserve(&self) -> bool {
         let limit = self.driver.max_streams();
         let reserved =
@@ -97,14 +99,17 @@ trait StreamLimit: Send + Sync {
     fn max_streams(&self) -> usize;
 }
 
-type Http2Driver<T> = Mutex<http2::Connection<T, RequestBody, TokioExecutor>>;
+/// The connection while it lives. Gone as soon as it has ended: requests that wait in it fail then, and the sender knows
+/// that it is closed.
+type Http2Driver<T> = Mutex<Option<http2::Connection<T, RequestBody, TokioExecutor>>>;
 
 impl<T> StreamLimit for Http2Driver<T>
 where
     T: Read + Write + Unpin + Send + 'static,
 {
     fn max_streams(&self) -> usize {
-        self.lock().unwrap_or_else(PoisonError::into_inner).current_max_send_streams()
+        let driver = self.lock().unwrap_or_else(PoisonError::into_inner);
+        driver.as_ref().map_or(0, http2::Connection::current_max_send_streams)
     }
 }
 
@@ -203,19 +208,28 @@ where
         .keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(PING_INTERVAL);
     let (sender, connection) = builder.handshake(io).await.map_err(|error| protocol(&error, address))?;
-    let driver = Arc::new(Mutex::new(connection));
-    let driven = Arc::clone(&driver);
-    tokio::spawn(async move {
-        // The lock is held while the connection is polled, never over a wait.
-        let poll = std::future::poll_fn(|context| {
-            let mut connection = driven.lock().unwrap_or_else(PoisonError::into_inner);
-            std::pin::Pin::new(&mut *connection).poll(context)
-        });
-        drop(poll.await);
-    });
-    let (in_flight, last_used) = (AtomicUsize::new(0), Mutex::new(Instant::now()));
+    let driver = Arc::new(Mutex::new(Some(connection)));
+    tokio::spawn(drive(Arc::clone(&driver)));
+    // Its first stream is that of the request that it was made for.
+    let (in_flight, last_used) = (AtomicUsize::new(1), Mutex::new(Instant::now()));
     let _open = metrics.upstream(Protocol::Http2);
     Ok(Made::Http2(Arc::new(Http2Connection { sender, driver, in_flight, last_used, _open, address })))
+}
+
+async fn drive<T>(driver: Arc<Http2Driver<T>>)
+where
+    T: Read + Write + Unpin + Send + 'static,
+{
+    // The lock is held while the connection is polled, never over a wait.
+    std::future::poll_fn(|context| {
+        let mut driver = driver.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(connection) = driver.as_mut() else { return Poll::Ready(()) };
+        // Its error is also that of the requests under way, which report it.
+        ready!(Pin::new(connection).poll(context)).ok();
+        *driver = None;
+        Poll::Ready(())
+    })
+    .await;
 }
 
 fn protocol(error: &hyper::Error, address: SocketAddr) -> Failure {

@@ -246,8 +246,6 @@ impl Group {
                 Channel::Http1(Http1Lease { connection, used: None, group: Arc::clone(self) })
             }
             Made::Http2(connection) => {
-                // The first stream of a new connection is always there.
-                connection.reserve();
                 let mut state = self.lock();
                 state.speaks_http1 = false;
                 state.http2.push(Arc::clone(&connection));

@@ -3,19 +3,26 @@
 mod admin;
 mod audit;
 mod authority;
+mod beside;
 mod certificates;
+mod combinations;
 mod connect;
 mod fields;
-mod harness;
+mod grpc;
 mod harness;
 mod http2;
+mod names;
 mod passthrough;
 mod plain;
 mod policy;
+mod pool;
 mod process;
 mod run;
 mod smuggling;
+mod streaming;
 mod tunnel;
+mod verification;
+mod websocket;
 
 use harness::{Setup, allow, resolve};
 use sandgate_testkit::client::https_through;
