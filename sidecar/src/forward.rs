@@ -34,6 +34,7 @@ pub async fn forward(engine: Arc<Engine>, inbound: Inbound, request: Request<Inc
         Ok(response) => response,
         Err(refusal) => {
             ledger.refuse(&refusal);
+            inbound.link.refuse();
             refused(&refusal)
         }
     }

@@ -213,6 +213,9 @@ async fn sever_later(engine: Arc<Engine>) {
     sleep(PATIENCE).await;
     let severed = engine.enforcement.sever_revoked();
     if severed > 0 {
-        tracing::warn!(severed, "connections were severed: their clients held on to streams that are no longer allowed");
+        tracing::warn!(
+            severed,
+            "connections were severed: their clients held on to streams that are no longer allowed"
+        );
     }
 }

@@ -100,6 +100,9 @@ table::settings! {
         first_byte_timeout: Duration = "15m", "TIME", one(value::duration);
         /// A body in which nothing moves, in either direction. Long, because event streams may be silent for minutes.
         idle_body_timeout: Duration = "15m", "TIME", one(value::duration);
+        /// What a client still sends after a refusal: it is read and dropped for so long, because a connection that is
+        /// closed before takes the refusal with it.
+        refused_body_timeout: Duration = "5s", "TIME", one(value::duration);
         /// An unused connection to an origin. Many servers close theirs after 60 s or more, and a request should not meet
         /// that moment.
         pool_idle_timeout: Duration = "60s", "TIME", one(value::duration);

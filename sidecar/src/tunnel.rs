@@ -14,10 +14,10 @@ use crate::audit::{Kind, Record, Verdict};
 use crate::destination::{Destination, Scheme};
 use crate::engine::Engine;
 use crate::metrics::TunnelKind;
+use crate::pace::Paced;
 use crate::policy::{ConnectVerdict, Outcome, Tls};
 use crate::proxy::Client;
 use crate::refusal::Code;
-use crate::pace::Paced;
 use crate::rewind::Rewind;
 use crate::{intercept, passthrough};
 

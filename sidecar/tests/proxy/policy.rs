@@ -115,10 +115,7 @@ async fn paths_are_not_judged_where_a_destination_has_no_path_lists() {
 async fn one_destination_answers_and_a_wildcards_deny_does_not_reach_it() {
     let origin = Origin::builder().names(&["origin.test", "a.origin.test", "b.a.origin.test"]).start().await;
     let rule = |id: &str, host: &str, more: &str| {
-        format!(
-            "  - {{id: {id}, host: '{host}', ports: [{}], private_cidrs: [127.0.0.0/8]{more}}}\n",
-            origin.port()
-        )
+        format!("  - {{id: {id}, host: '{host}', ports: [{}], private_cidrs: [127.0.0.0/8]{more}}}\n", origin.port())
     };
     let rules = [
         rule("all", "*.origin.test", ", deny: [{paths: ['/**']}]"),
@@ -130,8 +127,7 @@ async fn one_destination_answers_and_a_wildcards_deny_does_not_reach_it() {
     let arguments: Vec<&str> = resolve.iter().flat_map(|hand| ["--resolve", hand]).collect();
     let setup = Setup::start(origin.ca(), &rules.concat(), &arguments).await;
     for (host, status, rule) in [(hosts[0], 200, "exact"), (hosts[1], 403, "deep"), (hosts[2], 403, "all")] {
-        let mut client =
-            https_through(setup.sidecar.proxy(), host, origin.port(), &setup.client_tls()).await.unwrap();
+        let mut client = https_through(setup.sidecar.proxy(), host, origin.port(), &setup.client_tls()).await.unwrap();
         let fetched = client.get(&format!("https://{host}:{}/zen", origin.port())).await.unwrap();
         assert_eq!(fetched.status.as_u16(), status, "{host}");
         let of_request = |line: &serde_json::Value| line["host"] == host && line["path"] == "/zen";
@@ -168,7 +164,7 @@ async fn a_rate_that_is_used_up_is_429_and_says_when_to_come_back() {
 async fn requests_beyond_the_concurrent_ones_are_429_until_one_ends() {
     let origin = start_origin().await;
     let setup = setup(&origin, "    limits: {concurrent_requests: 1}\n").await;
-    let mut first = setup.client(&origin).await;
+    let mut first = setup.http2_client(&origin).await;
     let target = url(&origin, "/stall-head");
     let running = tokio::spawn(async move { first.get(&target).await.is_ok() });
     origin.wait_for_requests(1, DEADLINE).await;
@@ -177,9 +173,7 @@ async fn requests_beyond_the_concurrent_ones_are_429_until_one_ends() {
     assert_eq!((refused.status.as_u16(), code(&refused).as_str()), (429, "too_many_requests"));
     assert!(refused.headers.contains_key("retry-after"));
     running.abort();
-    let freed = async {
-        while second.get(&url(&origin, "/zen")).await.unwrap().status != 200 {}
-    };
+    let freed = async { while second.get(&url(&origin, "/zen")).await.unwrap().status != 200 {} };
     timeout(DEADLINE, freed).await.expect("a client that went away makes room");
 }
 
@@ -198,6 +192,19 @@ async fn a_body_over_the_limit_is_413_whether_its_length_is_known_or_not() {
         }
     }
     assert!(origin.requests().iter().all(|request| request.body_bytes <= 1000), "not a byte beyond the limit goes out");
+}
+
+#[tokio::test]
+async fn a_refusal_reaches_a_client_that_is_still_sending() {
+    let origin = start_origin().await;
+    let setup = setup(&origin, "    deny: [{paths: [/upload]}]\n").await;
+    for announced in [true, false] {
+        let mut client = setup.client(&origin).await;
+        let request = Request::post(url(&origin, "/upload")).body(pattern_body(20_000_000, announced)).unwrap();
+        let refused = client.fetch(request).await.unwrap();
+        assert_eq!((refused.status.as_u16(), code(&refused).as_str()), (403, "request_denied"), "{announced}");
+    }
+    assert_eq!(origin.connections().len(), 0);
 }
 
 #[tokio::test]
@@ -275,8 +282,7 @@ async fn a_broken_reload_keeps_the_last_good_policy_and_shows_everywhere() {
     assert_eq!(setup.client(&origin).await.get(&url(&origin, "/zen")).await.unwrap().status, 200);
     setup.enforce("  []\n").await;
     assert_eq!(setup.readyz().await.1["status"], "ready");
-    let (reply, _) =
-        connect_through(setup.sidecar.proxy(), &format!("origin.test:{}", origin.port())).await.unwrap();
+    let (reply, _) = connect_through(setup.sidecar.proxy(), &format!("origin.test:{}", origin.port())).await.unwrap();
     assert_eq!(reply.status, 403);
 }
 
@@ -384,7 +390,8 @@ async fn a_body_on_its_way_ends_when_the_policy_no_longer_allows_it() {
     let setup = setup(&origin, "").await;
     // Up: the client has announced more than it sends. Down: the origin waits to be released.
     let mut up = setup.tls_stream(&origin).await;
-    let head = format!("POST /upload HTTP/1.1\r\nHost: origin.test:{}\r\nContent-Length: 100\r\n\r\n12345", origin.port());
+    let head =
+        format!("POST /upload HTTP/1.1\r\nHost: origin.test:{}\r\nContent-Length: 100\r\n\r\n12345", origin.port());
     up.write_all(head.as_bytes()).await.unwrap();
     origin.wait_until(DEADLINE, |requests| requests.iter().any(|request| request.body_bytes == 5)).await;
     let mut client = setup.client(&origin).await;
@@ -448,7 +455,8 @@ async fn the_short_form_is_https_on_443_and_a_variable_sets_it() {
     ] {
         assert_eq!(connect_through(sidecar.proxy(), authority).await.unwrap().0.status, status, "{authority}");
     }
-    let plain = raw(sidecar.proxy(), b"GET http://a.test/ HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n", DEADLINE);
+    let plain =
+        raw(sidecar.proxy(), b"GET http://a.test/ HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n", DEADLINE);
     assert!(plain.await.unwrap().text().starts_with("HTTP/1.1 403 "));
 }
 

@@ -225,7 +225,10 @@ async fn connections_beyond_the_most_wait_for_their_turn() {
     }
     let (proxy, target) = (setup.sidecar.proxy(), authority(&origin));
     let mut third = tokio::spawn(async move { connect_through(proxy, &target).await.unwrap().0.status });
-    assert!(tokio::time::timeout(Duration::from_millis(500), &mut third).await.is_err(), "it was not to be answered yet");
+    assert!(
+        tokio::time::timeout(Duration::from_millis(500), &mut third).await.is_err(),
+        "it was not to be answered yet"
+    );
     held.pop();
     assert_eq!(tokio::time::timeout(DEADLINE, third).await.expect("it has its turn").unwrap(), 200);
 }
@@ -277,8 +280,7 @@ async fn two_workers_serve_many_clients_at_once() {
     let setup = setup(&origin, &["--workers", "2"]).await;
     let mut clients = JoinSet::new();
     for number in 0..40 {
-        let mut client =
-            if number % 2 == 0 { setup.client(&origin).await } else { setup.http2_client(&origin).await };
+        let mut client = if number % 2 == 0 { setup.client(&origin).await } else { setup.http2_client(&origin).await };
         let target = url(&origin, "/echo");
         clients.spawn(async move {
             for _ in 0..25 {
@@ -290,6 +292,8 @@ async fn two_workers_serve_many_clients_at_once() {
         client.unwrap();
     }
     assert_eq!(origin.request_count(), 1000);
-    eventually(DEADLINE, || setup.sidecar.audit_lines().iter().filter(|line| line["kind"] == "request").count() == 1000)
-        .await;
+    eventually(DEADLINE, || {
+        setup.sidecar.audit_lines().iter().filter(|line| line["kind"] == "request").count() == 1000
+    })
+    .await;
 }

@@ -53,7 +53,10 @@ async fn the_summary_as_json_is_one_object() {
     assert_eq!(host("origin.test")["verdict"], "allowed");
     assert_eq!(host("origin.test")["requests"], 2);
     assert_eq!(host("refused.test")["verdict"], "refused");
-    assert_eq!((&host("refused.test")["code"], &host("refused.test")["requests"]), (&"host_not_allowed".into(), &1.into()));
+    assert_eq!(
+        (&host("refused.test")["code"], &host("refused.test")["requests"]),
+        (&"host_not_allowed".into(), &1.into())
+    );
 }
 
 #[tokio::test]
