@@ -184,7 +184,8 @@ impl Running {
             self.tasks.spawn(proxy::serve(Arc::clone(&self.engine), listener, Arc::clone(&places)));
         }
         if !admins.is_empty() {
-            self.tasks.spawn(admin::serve(admins, Arc::clone(&self.health), Arc::clone(&self.engine.metrics)));
+            let (health, metrics) = (Arc::clone(&self.health), Arc::clone(&self.engine.metrics));
+            self.tasks.spawn(admin::serve(admins, health, metrics, settings.admin_timeout));
         }
         Ok(())
     }

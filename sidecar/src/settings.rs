@@ -112,6 +112,8 @@ table::settings! {
         /// The origin's 100 (Continue) to a request that expects it; then the body is sent all the same (RFC 9110
         /// 10.1.1).
         continue_wait: Duration = "1s", "TIME", one(value::duration);
+        /// A connection to the health port, from its first moment to its end. Probes ask at once, and metrics are small.
+        admin_timeout: Duration = "15s", "TIME", one(value::duration);
         /// All of the shutdown after SIGTERM. Below the 30 s after which Kubernetes kills.
         drain_grace: Duration = "25s", "TIME", one(value::duration_or_zero);
         /// A shutdown ends early when no connection was open for this long. A workload beside it gets its SIGTERM at

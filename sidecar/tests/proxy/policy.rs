@@ -229,7 +229,7 @@ async fn a_passthrough_tunnel_has_an_idle_end_only_where_the_rule_says_so() {
 }
 
 fn generated(ca: &TestCa) -> (TempDir, String) {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = tempfile::tempdir().expect("a directory");
     let roots = dir.path().join("origin-ca.pem");
     ca.write_root(&roots);
     (dir, roots.display().to_string())
@@ -335,6 +335,31 @@ async fn no_request_uses_a_connection_that_the_new_policy_would_not_have_made() 
     let refused = client.get(&url(&origin, "/zen")).await.unwrap();
     assert_eq!((refused.status.as_u16(), code(&refused).as_str()), (403, "address_not_allowed"));
     assert_eq!(origin.request_count(), 1);
+}
+
+#[tokio::test]
+async fn a_certificate_file_that_a_rule_names_is_part_of_the_policy() {
+    let origin = start_origin().await;
+    let dir = tempfile::tempdir().unwrap();
+    let roots = dir.path().join("rule-ca.pem");
+    TestCa::named("another CA").write_root(&roots);
+    let rule = format!("{}    upstream: {{ca: [{}]}}\n", allow(&origin), roots.display());
+    let setup = Setup::start(&TestCa::named("no origin's CA"), &rule, &["--resolve", &resolve(&origin)]).await;
+    let mut client = setup.client(&origin).await;
+    let refused = client.get(&url(&origin, "/zen")).await.unwrap();
+    assert_eq!((refused.status.as_u16(), code(&refused).as_str()), (502, "certificate_unknown_issuer"));
+    origin.ca().write_root(&roots);
+    setup.sidecar.wait_for_stderr("another policy is in force", DEADLINE).await;
+    assert_eq!(client.get(&url(&origin, "/zen")).await.unwrap().status, 200);
+    std::fs::write(&roots, "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n").unwrap();
+    let failures = "sandgate_policy_reload_failures_total";
+    setup.wait_for_metric(failures, |value| value >= 1.0).await;
+    assert_eq!(client.get(&url(&origin, "/zen")).await.unwrap().status, 200, "the last good one stays");
+    // Said once, not at every look: the next good content comes many looks later.
+    assert!(timeout(Duration::from_millis(500), setup.wait_for_metric(failures, |value| value > 1.0)).await.is_err());
+    assert_eq!(setup.readyz().await.1["status"], "degraded");
+    origin.ca().write_root(&roots);
+    until("/readyz", async || setup.readyz().await.1["status"] == "ready").await;
 }
 
 #[tokio::test]
