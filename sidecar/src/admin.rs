@@ -28,10 +28,6 @@ use crate::metrics::Metrics;
 /// Connections that one listener serves at once. One more ends the oldest, so that a workload which holds connections
 /// open cannot keep the kubelet's probe out.
 const MAX_CONNECTIONS: usize = 64;
-/// How long a client may take for its request head; probes send it at once.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a connection may live: head, answer and a slow reader.
-const CONNECTION_TIMEOUT: Duration = Duration::from_secs(15);
 /// The largest request head, in bytes: the least that hyper can be set to.
 const MAX_HEAD_BYTES: usize = 8 * 1024;
 /// The most header fields.
@@ -43,9 +39,10 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 /// The text format that the prometheus crate writes.
 const METRICS: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
 
-/// Serves the health port on all `listeners` until the future is dropped.
-pub async fn serve(listeners: Vec<TcpListener>, health: Arc<Health>, metrics: Arc<Metrics>) {
-    let admin = Admin { health, metrics };
+/// Serves the health port on all `listeners` until the future is dropped. A connection has `time` from its first moment
+/// to its end.
+pub async fn serve(listeners: Vec<TcpListener>, health: Arc<Health>, metrics: Arc<Metrics>, time: Duration) {
+    let admin = Admin { health, metrics, time };
     let mut tasks: JoinSet<_> = listeners.into_iter().map(|listener| accept(listener, admin.clone())).collect();
     while tasks.join_next().await.is_some() {}
 }
@@ -54,6 +51,7 @@ pub async fn serve(listeners: Vec<TcpListener>, health: Arc<Health>, metrics: Ar
 struct Admin {
     health: Arc<Health>,
     metrics: Arc<Metrics>,
+    time: Duration,
 }
 
 async fn accept(listener: TcpListener, admin: Admin) {
@@ -89,18 +87,19 @@ impl Admin {
     }
 
     async fn connection(self, stream: TcpStream) {
+        let time = self.time;
         let service = service_fn(move |request| {
             let response = self.answer(&request);
             async move { Ok::<_, Infallible>(response) }
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(HEAD_TIMEOUT)
+            .header_read_timeout(time)
             .max_buf_size(MAX_HEAD_BYTES)
             .max_headers(MAX_HEADERS)
             .keep_alive(false)
             .serve_connection(TokioIo::new(stream), service);
-        match tokio::time::timeout(CONNECTION_TIMEOUT, connection).await {
+        match tokio::time::timeout(time, connection).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::debug!(%error, "a connection to the health port failed"),
             Err(_) => tracing::debug!("a connection to the health port took too long"),
@@ -167,7 +166,8 @@ mod tests {
             let address = listener.local_addr().unwrap();
             let health = Arc::new(Health::new());
             let mut serving = JoinSet::new();
-            serving.spawn(serve(vec![listener], Arc::clone(&health), Arc::new(Metrics::new())));
+            let time = Duration::from_secs(15);
+            serving.spawn(serve(vec![listener], Arc::clone(&health), Arc::new(Metrics::new()), time));
             Self { address, health, _serving: serving }
         }
 

@@ -35,6 +35,7 @@ pub async fn forward(engine: Arc<Engine>, inbound: Inbound, request: Request<Inc
         Ok(response) => response,
         Err(refusal) => {
             ledger.refuse(&refusal);
+            inbound.link.refuse();
             let mut response = refused(&refusal);
             if refusal.code == Code::BadRequest && version < Version::HTTP_2 {
                 // Where the next request begins is in doubt after one that is not valid (RFC 9112 6.3).

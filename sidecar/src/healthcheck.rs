@@ -101,7 +101,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let mut serving = JoinSet::new();
-        serving.spawn(admin::serve(vec![listener], Arc::new(Health::new()), Arc::new(Metrics::new())));
+        serving.spawn(admin::serve(vec![listener], Arc::new(Health::new()), Arc::new(Metrics::new()), PATIENCE));
         assert_eq!(healthcheck(([0, 0, 0, 0], port).into(), Duration::ZERO).await, Ok(()));
     }
 
@@ -117,7 +117,7 @@ mod tests {
             }
         };
         let mut serving = JoinSet::new();
-        serving.spawn(admin::serve(vec![listener], Arc::new(Health::new()), Arc::new(Metrics::new())));
+        serving.spawn(admin::serve(vec![listener], Arc::new(Health::new()), Arc::new(Metrics::new()), PATIENCE));
         assert_eq!(check.await.unwrap(), Ok(()));
     }
 

@@ -78,7 +78,7 @@ async fn http1<S>(engine: &Arc<Engine>, client: &Arc<Client>, destination: Desti
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let stream = Paced::new(stream, engine.settings.client_read_timeout);
+    let stream = Paced::new(stream, &client.link, &engine.settings);
     let builder = http1_server(&engine.settings, &stream, engine.settings.inner_head_timeout);
     let service = service_fn(|request| answer(engine, client, &destination, request));
     let served = builder.serve_connection(TokioIo::new(stream), service).with_upgrades();
@@ -95,7 +95,7 @@ where
     let (engine, client) = (Arc::clone(engine), Arc::clone(client));
     let (connection, link) = (client.connection, Arc::clone(&client.link));
     let (first, idle) = (engine.settings.inner_head_timeout, engine.settings.client_idle_timeout);
-    let stream = Paced::new(stream, engine.settings.client_read_timeout);
+    let stream = Paced::new(stream, &link, &engine.settings);
     let builder = http2_server(&engine.settings);
     let service = service_fn(move |request| answer(&engine, &client, &destination, request));
     let served = builder.serve_connection(TokioIo::new(stream), service);

@@ -16,6 +16,7 @@ pub struct Link {
     requests: Mutex<Requests>,
     severed: AtomicBool,
     sever: Notify,
+    refused: AtomicBool,
 }
 
 struct Requests {
@@ -31,7 +32,12 @@ pub struct Busy(Arc<Link>);
 impl Default for Link {
     fn default() -> Self {
         let requests = Requests { running: 0, any: false, quiet_since: Instant::now() };
-        Self { requests: Mutex::new(requests), severed: AtomicBool::new(false), sever: Notify::new() }
+        Self {
+            requests: Mutex::new(requests),
+            severed: AtomicBool::new(false),
+            sever: Notify::new(),
+            refused: AtomicBool::new(false),
+        }
     }
 }
 
@@ -43,6 +49,7 @@ impl Link {
         requests.running += 1;
         requests.any = true;
         drop(requests);
+        self.refused.store(false, Ordering::Relaxed);
         Busy(Arc::clone(self))
     }
 
@@ -62,6 +69,17 @@ impl Link {
         let requests = self.requests();
         let since = if requests.running > 0 { Instant::now() } else { requests.quiet_since };
         since + if requests.any { idle } else { first }
+    }
+
+    /// The request was refused, perhaps with its body unread.
+    pub fn refuse(&self) {
+        self.refused.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the last request was refused, so that the client may still be sending its body.
+    #[must_use]
+    pub fn is_refused(&self) -> bool {
+        self.refused.load(Ordering::Relaxed)
     }
 
     /// Ends the connection whatever it is doing.

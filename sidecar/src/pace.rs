@@ -1,20 +1,25 @@
-//! How slowly a client may go: a head that has begun must be finished, and what was sent must be read.
+//! How slowly a client may go: a head that has begun must be finished, and what was sent must be read. And time for it to
+//! see a refusal while it still sends.
 //!
 //! hyper bounds a head together with the idle time before it, and looks at nothing while its write buffer is full. Both are
 //! put right here, between hyper and the stream. Nothing here looks at the bytes.
 
 use std::future::Future;
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use hyper::rt::Timer;
 use pin_project_lite::pin_project;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep_until};
+
+use crate::link::Link;
+use crate::settings::Settings;
 
 pin_project! {
     /// A client's stream that fails once the client has left unread for too long what waits to be written.
@@ -23,13 +28,17 @@ pin_project! {
         stream: S,
         reads: Arc<AtomicU64>,
         stall: Stall,
+        link: Arc<Link>,
+        linger: Linger,
     }
 }
 
 impl<S> Paced<S> {
-    /// Lets writes wait for at most `unread`.
-    pub fn new(stream: S, unread: Duration) -> Self {
-        Self { stream, reads: Arc::default(), stall: Stall { limit: unread, since: None, sleep: None } }
+    /// The stream of the client behind `link`.
+    pub fn new(stream: S, link: &Arc<Link>, settings: &Settings) -> Self {
+        let stall = Stall { limit: settings.client_read_timeout, since: None, sleep: None };
+        let linger = Linger { limit: settings.refused_body_timeout, shut: false, sleep: None };
+        Self { stream, reads: Arc::default(), stall, link: Arc::clone(link), linger }
     }
 
     /// The timer for hyper's `header_read_timeout` on this stream: the first head has `head` from now on, later ones have
@@ -70,6 +79,36 @@ impl Stall {
     }
 }
 
+/// What follows a refusal: the client may still be sending. A socket that is closed with bytes unread is reset, and the
+/// reset takes the refusal with it before the client has seen it (RFC 9112 9.6).
+struct Linger {
+    limit: Duration,
+    shut: bool,
+    sleep: Option<Pin<Box<Sleep>>>,
+}
+
+impl Linger {
+    /// Reads and drops until the client has ended too, or for long enough.
+    fn poll<S: AsyncRead>(&mut self, mut stream: Pin<&mut S>, context: &mut Context<'_>) -> Poll<()> {
+        let limit = self.limit;
+        let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
+        loop {
+            if sleep.as_mut().poll(context).is_ready() {
+                return Poll::Ready(());
+            }
+            let mut scratch = [MaybeUninit::uninit(); SCRATCH];
+            let mut buffer = ReadBuf::uninit(&mut scratch);
+            match ready!(stream.as_mut().poll_read(context, &mut buffer)) {
+                Ok(()) if !buffer.filled().is_empty() => {}
+                _ => return Poll::Ready(()),
+            }
+        }
+    }
+}
+
+/// What is read at once to be dropped.
+const SCRATCH: usize = 4096;
+
 impl<S: AsyncRead> AsyncRead for Paced<S> {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.project();
@@ -81,7 +120,7 @@ impl<S: AsyncRead> AsyncRead for Paced<S> {
     }
 }
 
-impl<S: AsyncWrite> AsyncWrite for Paced<S> {
+impl<S: AsyncRead + AsyncWrite> AsyncWrite for Paced<S> {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.project();
         let written = this.stream.poll_write(context, bytes);
@@ -109,9 +148,13 @@ impl<S: AsyncWrite> AsyncWrite for Paced<S> {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let this = self.project();
-        let shut = this.stream.poll_shutdown(context);
-        this.stall.watch(context, shut)
+        let mut this = self.project();
+        if !this.linger.shut {
+            let shut = this.stream.as_mut().poll_shutdown(context);
+            ready!(this.stall.watch(context, shut))?;
+            this.linger.shut = true;
+        }
+        if this.link.is_refused() { this.linger.poll(this.stream, context).map(Ok) } else { Poll::Ready(Ok(())) }
     }
 }
 

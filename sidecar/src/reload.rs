@@ -16,7 +16,7 @@ use crate::admin::Health;
 use crate::destination::Scheme;
 use crate::engine::Engine;
 use crate::metrics::Metrics;
-use crate::policy::{Mode, Policy, Tls};
+use crate::policy::{Mode, Policy, Rule, Tls};
 use crate::settings::PolicySource;
 use crate::upstream::profile::{Profiles, Routes};
 
@@ -38,6 +38,9 @@ pub struct Loader {
     health: Arc<Health>,
     metrics: Arc<Metrics>,
     seen: Seen,
+    /// Whether the last good policy names certificate files, and what was wrong with their content last.
+    names_files: bool,
+    file_problems: Vec<String>,
 }
 
 /// What the last look at the file found.
@@ -54,7 +57,8 @@ impl Loader {
     /// A loader for `source` that reaches origins by `profiles`.
     #[must_use]
     pub fn new(source: PolicySource, profiles: Profiles, health: Arc<Health>, metrics: Arc<Metrics>) -> Self {
-        Self { source, profiles, health, metrics, seen: Seen::Missing }
+        let (seen, names_files, file_problems) = (Seen::Missing, false, Vec::new());
+        Self { source, profiles, health, metrics, seen, names_files, file_problems }
     }
 
     /// The policy to begin with. One that is missing or broken denies everything, and is reported.
@@ -119,24 +123,32 @@ impl Loader {
 
     /// The certificates that a rule names are part of the policy: other content is another policy.
     fn with_changed_files(&mut self, path: &Path) -> Option<Loaded> {
+        // Nothing to parse again every few seconds where no file is named.
         let Seen::Content(text) = self.seen.clone() else { return None };
-        let policy = Policy::parse(&text).ok()?;
-        let names_files =
-            |rule: &Arc<crate::policy::Rule>| !rule.upstream.ca.is_empty() || rule.upstream.client_cert.is_some();
-        if !policy.rules().iter().any(names_files) || !self.profiles.would_change(&policy) {
+        let policy = self.names_files.then(|| Policy::parse(&text).ok()).flatten()?;
+        // After a problem the old content may be back, which clears it.
+        if self.file_problems.is_empty() && !self.profiles.would_change(&policy) {
             return None;
         }
         match self.ready(policy) {
             Ok(loaded) => Some(loaded),
             Err(problems) => {
-                self.failed(problems.iter().map(|problem| format!("{}: {problem}", path.display())).collect());
+                // Said once, and not again at every look until the files change.
+                if self.file_problems != problems {
+                    self.failed(problems.iter().map(|problem| format!("{}: {problem}", path.display())).collect());
+                    self.file_problems = problems;
+                }
                 None
             }
         }
     }
 
     fn ready(&mut self, policy: Policy) -> Result<Loaded, Vec<String>> {
+        let names_files = |rule: &Arc<Rule>| !rule.upstream.ca.is_empty() || rule.upstream.client_cert.is_some();
+        self.names_files |= policy.rules().iter().any(names_files);
         let routes = self.profiles.routes(&policy)?;
+        self.names_files = policy.rules().iter().any(names_files);
+        self.file_problems.clear();
         for warning in policy.warnings() {
             tracing::warn!(%warning, "the policy is valid, but");
         }
@@ -175,7 +187,7 @@ pub fn intercepted_hosts(policy: &Policy) -> Arc<[String]> {
     if policy.mode() == Mode::Audit {
         return Arc::default();
     }
-    let intercepted = |rule: &&Arc<crate::policy::Rule>| rule.scheme == Scheme::Https && rule.tls == Tls::Intercept;
+    let intercepted = |rule: &&Arc<Rule>| rule.scheme == Scheme::Https && rule.tls == Tls::Intercept;
     let hosts: HashSet<String> =
         policy.rules().iter().filter(intercepted).map(|rule| rule.pattern.to_string()).collect();
     let mut hosts: Vec<String> = hosts.into_iter().collect();

@@ -123,7 +123,8 @@ fn keeper(settings: &Settings, hosts: &watch::Receiver<Arc<[String]>>) -> anyhow
     let trust = settings.trust_dir.as_ref().map(TrustFiles::new);
     let overlap = time::Duration::try_from(settings.ca_overlap).context("--ca-overlap")?;
     let hosts = Arc::clone(&hosts.borrow());
-    Ok(Keeper::start(source, overlap, trust, hosts, OffsetDateTime::now_utc())?)
+    // Its messages name their causes already.
+    Keeper::start(source, overlap, trust, hosts, OffsetDateTime::now_utc()).map_err(|error| anyhow!(error.to_string()))
 }
 
 fn resolver(settings: &Settings) -> anyhow::Result<Resolver> {
@@ -183,7 +184,8 @@ impl Running {
             self.tasks.spawn(proxy::serve(Arc::clone(&self.engine), listener, Arc::clone(&places)));
         }
         if !admins.is_empty() {
-            self.tasks.spawn(admin::serve(admins, Arc::clone(&self.health), Arc::clone(&self.engine.metrics)));
+            let (health, metrics) = (Arc::clone(&self.health), Arc::clone(&self.engine.metrics));
+            self.tasks.spawn(admin::serve(admins, health, metrics, settings.admin_timeout));
         }
         Ok(())
     }

@@ -100,6 +100,9 @@ table::settings! {
         first_byte_timeout: Duration = "15m", "TIME", one(value::duration);
         /// A body in which nothing moves, in either direction. Long, because event streams may be silent for minutes.
         idle_body_timeout: Duration = "15m", "TIME", one(value::duration);
+        /// What a client still sends after a refusal: it is read and dropped for so long, because a connection that is
+        /// closed before takes the refusal with it.
+        refused_body_timeout: Duration = "5s", "TIME", one(value::duration);
         /// An unused connection to an origin. Many servers close theirs after 60 s or more, and a request should not meet
         /// that moment.
         pool_idle_timeout: Duration = "60s", "TIME", one(value::duration);
@@ -109,6 +112,8 @@ table::settings! {
         /// The origin's 100 (Continue) to a request that expects it; then the body is sent all the same (RFC 9110
         /// 10.1.1).
         continue_wait: Duration = "1s", "TIME", one(value::duration);
+        /// A connection to the health port, from its first moment to its end. Probes ask at once, and metrics are small.
+        admin_timeout: Duration = "15s", "TIME", one(value::duration);
         /// All of the shutdown after SIGTERM. Below the 30 s after which Kubernetes kills.
         drain_grace: Duration = "25s", "TIME", one(value::duration_or_zero);
         /// A shutdown ends early when no connection was open for this long. A workload beside it gets its SIGTERM at

@@ -215,6 +215,16 @@ impl Sidecar {
     }
 }
 
+impl Drop for Sidecar {
+    /// A panic is never acceptable, whatever else the test saw.
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            let stderr = self.stderr();
+            assert!(!stderr.contains("panicked at"), "the sidecar panicked:\n{stderr}");
+        }
+    }
+}
+
 fn parse_audit(line: &str) -> Value {
     serde_json::from_str(line).unwrap_or_else(|error| panic!("an audit line is not JSON ({error}): {line}"))
 }

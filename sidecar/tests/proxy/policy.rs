@@ -164,7 +164,7 @@ async fn a_rate_that_is_used_up_is_429_and_says_when_to_come_back() {
 async fn requests_beyond_the_concurrent_ones_are_429_until_one_ends() {
     let origin = start_origin().await;
     let setup = setup(&origin, "    limits: {concurrent_requests: 1}\n").await;
-    let mut first = setup.client(&origin).await;
+    let mut first = setup.http2_client(&origin).await;
     let target = url(&origin, "/stall-head");
     let running = tokio::spawn(async move { first.get(&target).await.is_ok() });
     origin.wait_for_requests(1, DEADLINE).await;
@@ -195,6 +195,19 @@ async fn a_body_over_the_limit_is_413_whether_its_length_is_known_or_not() {
 }
 
 #[tokio::test]
+async fn a_refusal_reaches_a_client_that_is_still_sending() {
+    let origin = start_origin().await;
+    let setup = setup(&origin, "    deny: [{paths: [/upload]}]\n").await;
+    for announced in [true, false] {
+        let mut client = setup.client(&origin).await;
+        let request = Request::post(url(&origin, "/upload")).body(pattern_body(20_000_000, announced)).unwrap();
+        let refused = client.fetch(request).await.unwrap();
+        assert_eq!((refused.status.as_u16(), code(&refused).as_str()), (403, "request_denied"), "{announced}");
+    }
+    assert_eq!(origin.connections().len(), 0);
+}
+
+#[tokio::test]
 async fn a_response_that_stops_moving_ends_after_the_rules_idle_time() {
     let origin = start_origin().await;
     let setup = setup(&origin, "    limits: {idle: 300ms}\n").await;
@@ -216,7 +229,7 @@ async fn a_passthrough_tunnel_has_an_idle_end_only_where_the_rule_says_so() {
 }
 
 fn generated(ca: &TestCa) -> (TempDir, String) {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = tempfile::tempdir().expect("a directory");
     let roots = dir.path().join("origin-ca.pem");
     ca.write_root(&roots);
     (dir, roots.display().to_string())
@@ -322,6 +335,31 @@ async fn no_request_uses_a_connection_that_the_new_policy_would_not_have_made() 
     let refused = client.get(&url(&origin, "/zen")).await.unwrap();
     assert_eq!((refused.status.as_u16(), code(&refused).as_str()), (403, "address_not_allowed"));
     assert_eq!(origin.request_count(), 1);
+}
+
+#[tokio::test]
+async fn a_certificate_file_that_a_rule_names_is_part_of_the_policy() {
+    let origin = start_origin().await;
+    let dir = tempfile::tempdir().unwrap();
+    let roots = dir.path().join("rule-ca.pem");
+    TestCa::named("another CA").write_root(&roots);
+    let rule = format!("{}    upstream: {{ca: [{}]}}\n", allow(&origin), roots.display());
+    let setup = Setup::start(&TestCa::named("no origin's CA"), &rule, &["--resolve", &resolve(&origin)]).await;
+    let mut client = setup.client(&origin).await;
+    let refused = client.get(&url(&origin, "/zen")).await.unwrap();
+    assert_eq!((refused.status.as_u16(), code(&refused).as_str()), (502, "certificate_unknown_issuer"));
+    origin.ca().write_root(&roots);
+    setup.sidecar.wait_for_stderr("another policy is in force", DEADLINE).await;
+    assert_eq!(client.get(&url(&origin, "/zen")).await.unwrap().status, 200);
+    std::fs::write(&roots, "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n").unwrap();
+    let failures = "sandgate_policy_reload_failures_total";
+    setup.wait_for_metric(failures, |value| value >= 1.0).await;
+    assert_eq!(client.get(&url(&origin, "/zen")).await.unwrap().status, 200, "the last good one stays");
+    // Said once, not at every look: the next good content comes many looks later.
+    assert!(timeout(Duration::from_millis(500), setup.wait_for_metric(failures, |value| value > 1.0)).await.is_err());
+    assert_eq!(setup.readyz().await.1["status"], "degraded");
+    origin.ca().write_root(&roots);
+    until("/readyz", async || setup.readyz().await.1["status"] == "ready").await;
 }
 
 #[tokio::test]

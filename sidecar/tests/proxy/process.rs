@@ -90,6 +90,15 @@ async fn a_slow_head_in_a_tunnel_times_out_be_it_the_first_or_a_later_one() {
 }
 
 #[tokio::test]
+async fn a_slow_client_of_the_health_port_times_out() {
+    let origin = start_origin().await;
+    let setup = setup(&origin, &["--admin-timeout", SHORT]).await;
+    for start in ["", "GET /healthz HTTP/1.1\r\nHost: "] {
+        assert!(raw(setup.sidecar.admin(), start.as_bytes(), DEADLINE).await.unwrap().closed, "{start:?}");
+    }
+}
+
+#[tokio::test]
 async fn an_http2_client_that_says_nothing_after_its_handshake_is_closed() {
     let origin = start_origin().await;
     let setup = setup(&origin, &["--inner-head-timeout", SHORT]).await;
@@ -179,11 +188,12 @@ async fn the_grace_ends_a_shutdown_that_an_open_stream_holds_up() {
 
 /// The program behind a shell that prepares what a parent can prepare.
 async fn through_shell(origin: &Origin, prepare: &str, arguments: &[&str]) -> (Sidecar, tempfile::TempDir) {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = tempfile::tempdir().expect("a directory");
     let path = |name: &str| dir.path().join(name).display().to_string();
     origin.ca().write_root(&dir.path().join("roots.pem"));
-    std::fs::write(path("policy.yaml"), format!("version: 1\ndestinations:\n{}", allow(origin))).unwrap();
-    std::fs::create_dir(path("trust")).unwrap();
+    std::fs::write(path("policy.yaml"), format!("version: 1\ndestinations:\n{}", allow(origin)))
+        .expect("the files are written");
+    std::fs::create_dir(path("trust")).expect("the files are written");
     let mut command = isolated("sh", &[]);
     command.args(["-c", &format!("{prepare} exec \"$@\"")]);
     command.args(["sh", PROGRAM, "serve", "--no-env", "--ca", "generate", "--listen", "127.0.0.1:0"]);

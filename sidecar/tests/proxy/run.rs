@@ -11,13 +11,19 @@ use crate::harness::{DEADLINE, PROGRAM, resolve, start_origin};
 
 /// Runs `script` in a shell under `run`, with the temporary directories in a directory of the test.
 async fn run(origin: &Origin, arguments: &[&str], script: &str) -> (Output, TempDir) {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = tempfile::tempdir().expect("a directory");
     let roots = dir.path().join("roots.pem");
     origin.ca().write_root(&roots);
-    std::fs::create_dir(dir.path().join("tmp")).unwrap();
+    std::fs::create_dir(dir.path().join("tmp")).expect("the directory is made");
     let (allow, resolve, port) = (format!("origin.test:{}", origin.port()), resolve(origin), origin.port().to_string());
     let all = ["run", "--no-env", "--allow", &allow, "--resolve", &resolve, "--private-cidr", "127.0.0.0/8"];
-    let all = [&all[..], &["--upstream-ca", roots.to_str().unwrap()], arguments, &["--", "sh", "-c", script]].concat();
+    let all = [
+        &all[..],
+        &["--upstream-ca", roots.to_str().expect("a path in UTF-8")],
+        arguments,
+        &["--", "sh", "-c", script],
+    ]
+    .concat();
     let temporary = dir.path().join("tmp").display().to_string();
     let output = run_command(PROGRAM, &all, &[("TMPDIR", &temporary), ("PORT", &port)], DEADLINE).await;
     (output.expect("it ends"), dir)
