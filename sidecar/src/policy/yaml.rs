@@ -115,6 +115,13 @@ fn decode(text: &[u8]) -> Result<&str, Fault> {
     })
 }
 
+/// The number of the last line; one ends at LF, CR or both (YAML 1.2.2, 5.4).
+fn last_line(text: &str) -> usize {
+    let bytes = text.as_bytes();
+    let is_end = |place: usize| bytes[place] == b'\n' || bytes[place] == b'\r' && bytes.get(place + 1) != Some(&b'\n');
+    1 + (0..bytes.len()).filter(|place| is_end(*place)).count()
+}
+
 /// A list or mapping whose end has not been read.
 enum Open {
     Sequence { line: usize, items: Vec<Node> },
@@ -142,7 +149,7 @@ impl Builder {
         while let Some(event) = parser.next_event() {
             let keep_reading = match event {
                 Ok((event, span)) => self.take(event, span),
-                Err(error) => self.fail(&error),
+                Err(error) => self.fail(&error, last_line(text)),
             };
             if !keep_reading {
                 return Parsed { root: None, faults: self.faults };
@@ -151,14 +158,15 @@ impl Builder {
         Parsed { root: self.root, faults: self.faults }
     }
 
-    fn fail(&mut self, error: &ScanError) -> bool {
+    fn fail(&mut self, error: &ScanError, last_line: usize) -> bool {
         let message = if error.info().contains("anchor") {
             "an unquoted * begins a YAML alias, which is not read; a host with a wildcard is written \"*.example.com\""
                 .to_owned()
         } else {
             format!("not valid YAML: {}", error.info())
         };
-        self.fault(error.marker().line(), message);
+        // At the end of a file without a final line break, the parser counts one line too many.
+        self.fault(error.marker().line().min(last_line), message);
         false
     }
 
@@ -274,6 +282,14 @@ mod tests {
         let parsed = parse(text.as_bytes());
         assert_eq!(parsed.faults, []);
         parsed.root.unwrap()
+    }
+
+    #[test]
+    fn a_syntax_error_at_the_end_is_on_the_last_line() {
+        for (text, line) in [("a: 1\nb", 2), ("a: 1\r\nb", 2), ("a: 1\rb", 2), ("a: {", 1)] {
+            let faults = parse(text.as_bytes()).faults;
+            assert_eq!(faults.iter().map(|fault| fault.line).collect::<Vec<_>>(), [line], "{text:?}");
+        }
     }
 
     #[test]

@@ -1,0 +1,9 @@
+//! `cargo fuzz run policy`. What is checked stands beside the tests that check it on each change.
+#![no_main]
+
+#[path = "../../sidecar/tests/fuzz"]
+mod shared {
+    pub(crate) mod policy;
+}
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| shared::policy::check(input));

@@ -1,0 +1,89 @@
+//! What the documents of the repository say of its code is true: the table of requirements names tests that exist, and
+//! ARCHITECTURE.md gives a reason for every dependency.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// What stands in backquotes in a text.
+fn quoted(text: &str) -> impl Iterator<Item = &str> {
+    text.split('`').skip(1).step_by(2)
+}
+
+#[test]
+fn every_test_that_the_requirements_name_exists() {
+    let page = read("docs/requirements.md");
+    let rows: Vec<&str> =
+        page.lines().filter(|line| line.starts_with("| ") && *line != "| requirement | test |").collect();
+    assert!(!rows.is_empty(), "docs/requirements.md has no rows");
+    let mut missing = Vec::new();
+    for row in &rows {
+        let (requirement, tests) =
+            row.trim_end_matches(" |").rsplit_once(" | ").unwrap_or_else(|| panic!("two cells: {row}"));
+        if tests == "–" {
+            println!("without a test: {requirement}");
+            continue;
+        }
+        assert!(quoted(tests).next().is_some(), "neither a test nor –: {row}");
+        missing.extend(quoted(tests).filter(|test| !exists(test)).map(str::to_owned));
+    }
+    assert!(missing.is_empty(), "docs/requirements.md names tests that do not exist:\n{}", missing.join("\n"));
+}
+
+/// Whether `file::function` is a test: the function stands below an attribute that makes it one.
+fn exists(test: &str) -> bool {
+    let Some((path, function)) = test.split_once("::") else { return false };
+    let Ok(source) = fs::read_to_string(root().join(path)) else { return false };
+    let signature = format!("fn {function}(");
+    let mut is_test = false;
+    for line in source.lines().map(str::trim_start) {
+        if line.starts_with("#[test]") || line.starts_with("#[tokio::test") {
+            is_test = true;
+        } else if line.starts_with("fn ") || line.starts_with("async fn ") {
+            if line.trim_start_matches("async ").starts_with(&signature) {
+                return is_test;
+            }
+            is_test = false;
+        }
+    }
+    false
+}
+
+#[test]
+fn every_dependency_has_a_reason() {
+    let page = read("ARCHITECTURE.md");
+    let section =
+        page.split("\n## ").find(|section| section.starts_with("Dependencies\n")).expect("it has the section");
+    let rows = section.lines().filter(|line| line.starts_with("| `")).filter_map(|line| line.split(" | ").next());
+    let named: BTreeSet<&str> = rows.flat_map(quoted).collect();
+    let used: Vec<String> =
+        ["contract", "ca-tool", "sidecar", "testkit", "fuzz"].iter().flat_map(|name| dependencies(name)).collect();
+    let used: BTreeSet<&str> = used.iter().map(String::as_str).filter(|name| !name.starts_with("sandgate-")).collect();
+    let unexplained: Vec<_> = used.difference(&named).collect();
+    let unused: Vec<_> = named.difference(&used).collect();
+    assert!(unexplained.is_empty(), "ARCHITECTURE.md, Dependencies: no reason for {unexplained:?}");
+    assert!(unused.is_empty(), "ARCHITECTURE.md, Dependencies: nothing uses {unused:?}");
+}
+
+/// The names in all tables of dependencies of a crate.
+fn dependencies(directory: &str) -> Vec<String> {
+    let manifest = read(&format!("{directory}/Cargo.toml"));
+    let mut inside = false;
+    let mut names = Vec::new();
+    for line in manifest.lines() {
+        if line.starts_with('[') {
+            inside = line.ends_with("dependencies]");
+        } else if inside && let Some(end) = line.find(['.', ' ', '=']).filter(|_| !line.starts_with('#')) {
+            names.push(line[..end].to_owned());
+        }
+    }
+    names
+}
