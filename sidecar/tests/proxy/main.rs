@@ -1,6 +1,7 @@
 //! The program over real sockets with real TLS: each module a part of its behaviour, each test a sentence of it.
 
 mod harness;
+mod memory;
 
 use harness::{Setup, allow, resolve};
 use sandgate_testkit::client::https_through;
