@@ -81,6 +81,16 @@ impl From<Problems> for Stop {
     }
 }
 
+/// An error and its causes in one sentence, each said once: many messages hold their cause already.
+#[must_use]
+pub fn in_words(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |text, cause| match text {
+        text if text.is_empty() => cause,
+        text if text.contains(&cause) => text,
+        text => format!("{text}: {cause}"),
+    })
+}
+
 /// Reads a command line and an environment.
 ///
 /// # Errors

@@ -35,7 +35,8 @@ pub async fn healthcheck(address: SocketAddr, wait: Duration) -> Result<(), Stri
         }
         if timeout_at(deadline, sleep(RETRY)).await.is_err() {
             let last = last.unwrap_or_default();
-            return Err(format!("http://{address}/healthz: {last}; tried for {wait:?}"));
+            let tried = if wait.is_zero() { String::new() } else { format!("; tried for {wait:?}") };
+            return Err(format!("http://{address}/healthz: {last}{tried}"));
         }
     }
 }

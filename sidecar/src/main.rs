@@ -66,7 +66,7 @@ fn verdict(answer: Result<bool, CheckError>) -> anyhow::Result<u8> {
 
 fn report(error: &anyhow::Error) {
     // Where stderr is closed, the exit code still says it.
-    let _ = writeln!(io::stderr(), "sandgate-sidecar: {error:#}");
+    let _ = writeln!(io::stderr(), "sandgate-sidecar: {}", cli::in_words(error));
 }
 
 /// The log, and in it what went less well until it was there.

@@ -27,22 +27,34 @@ pub struct Ended {
 }
 
 /// Relays until both sides have ended, the lease is revoked, or nothing moved for `idle`.
-pub async fn relay<C, O>(client: C, mut origin: O, lease: &Lease, idle: Option<Duration>) -> Ended
+pub async fn relay<C, O>(client: C, origin: O, lease: &Lease, idle: Option<Duration>) -> Ended
 where
     C: AsyncRead + AsyncWrite + Unpin,
     O: AsyncRead + AsyncWrite + Unpin,
 {
-    let meter = Arc::new(Meter::default());
+    let (meter, origin_meter) = (Arc::new(Meter::default()), Arc::new(Meter::default()));
     let mut client = Metered::new(client, Arc::clone(&meter));
+    let mut origin = Metered::new(origin, Arc::clone(&origin_meter));
     let code = tokio::select! {
         biased;
         () = lease.revoked() => Some(Code::PolicyChanged),
         copied = copy_bidirectional_with_sizes(&mut client, &mut origin, BUFFER, BUFFER) => {
-            copied.err().map(|_| Code::UpstreamClosed)
+            copied.err().and_then(|_| who_broke(&meter, &origin_meter))
         }
         () = nothing_moves(&meter, idle) => Some(Code::IdleTimeout),
     };
     Ended { code, bytes_up: meter.read(), bytes_down: meter.written() }
+}
+
+/// Many clients close their socket without TLS's farewell once they have all that the origin had to say: to a relay that
+/// is an error of theirs, and to everybody else an end in order.
+fn who_broke(client: &Meter, origin: &Meter) -> Option<Code> {
+    let has_everything = origin.has_ended() && client.written() == origin.read();
+    match client.is_broken() {
+        true if has_everything => None,
+        true => Some(Code::ClientClosed),
+        false => Some(Code::UpstreamClosed),
+    }
 }
 
 async fn nothing_moves(meter: &Meter, idle: Option<Duration>) {
@@ -53,5 +65,42 @@ async fn nothing_moves(meter: &Meter, idle: Option<Duration>) {
         if before == (meter.read(), meter.written()) {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadBuf, join, sink};
+
+    use super::*;
+
+    struct Broken;
+
+    impl AsyncRead for Broken {
+        fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()))
+        }
+    }
+
+    /// The meter of a stream to which `written` was written, and which was read until it ended or broke.
+    async fn met(reader: impl AsyncRead + Unpin, written: &[u8]) -> Arc<Meter> {
+        let meter = Arc::new(Meter::default());
+        let mut stream = Metered::new(join(reader, sink()), Arc::clone(&meter));
+        stream.write_all(written).await.unwrap();
+        let _ = stream.read_to_end(&mut Vec::new()).await;
+        meter
+    }
+
+    #[tokio::test]
+    async fn whoever_broke_off_is_named() {
+        let origin = met(&b"all"[..], b"").await;
+        assert_eq!(who_broke(&*met(Broken, b"all").await, &origin), None);
+        assert_eq!(who_broke(&*met(Broken, b"al").await, &origin), Some(Code::ClientClosed));
+        let origin = met(Broken, b"").await;
+        assert_eq!(who_broke(&*met(&b""[..], b"").await, &origin), Some(Code::UpstreamClosed));
     }
 }

@@ -68,7 +68,10 @@ impl Loader {
     pub fn start(&mut self) -> anyhow::Result<Loaded> {
         let (text, parsed) = match self.source.clone() {
             PolicySource::File(path) => return Ok(self.start_from(&path)),
-            PolicySource::None => ("no policy", Ok(Policy::deny_all())),
+            PolicySource::None => {
+                tracing::info!("no policy is set, so everything is refused; set --policy or --allowed-domains");
+                ("no policy", Ok(Policy::deny_all()))
+            }
             PolicySource::AllowedDomains(list) => ("allowed domains", Policy::from_allowed_domains(&list)),
             PolicySource::Text(text) => ("the policy", Policy::parse(text.as_bytes())),
         };
@@ -81,7 +84,10 @@ impl Loader {
             Seen::MissingOnce => Seen::Missing,
             seen => seen,
         };
-        self.take(path, seen).unwrap_or_else(|| self.deny_all())
+        self.take(path, seen).unwrap_or_else(|| {
+            tracing::error!("everything is refused until {} is a valid policy", path.display());
+            self.deny_all()
+        })
     }
 
     /// Whether the file has changed since the last look, and if so what is to be put in force.

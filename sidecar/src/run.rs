@@ -15,6 +15,7 @@ use anyhow::Context;
 use tempfile::TempDir;
 
 use crate::audit::Observer;
+use crate::cli::in_words;
 use crate::serve::{self, Running};
 use crate::settings::Settings;
 use crate::summary::Tally;
@@ -28,7 +29,7 @@ const PROXY_FAILED: u8 = 125;
 /// Runs the command of `options` with a proxy of its own, and returns the exit code.
 pub async fn run(settings: Settings, options: Options) -> u8 {
     attempt(settings, &options).await.unwrap_or_else(|error| {
-        report(&format!("{error:#}"));
+        report(&in_words(&error));
         PROXY_FAILED
     })
 }

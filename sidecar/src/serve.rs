@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use tokio::time::{Instant, interval, sleep};
 
 use crate::admin::{self, Health};
 use crate::audit::{Audit, AuditOutput, AuditSettings, Identity, Observer};
-use crate::authority::{CaFiles, Keeper, MadeCa, Source, Status};
+use crate::authority::{CaError, CaFiles, Keeper, MadeCa, Source, Status};
 use crate::enforcement::Enforcement;
 use crate::engine::{Engine, Numbers};
 use crate::leaf::LeafCache;
@@ -60,7 +60,7 @@ pub async fn start(settings: Settings, observer: Option<Observer>) -> anyhow::Re
     let metrics = Arc::new(Metrics::new());
     let health = Arc::new(Health::new());
     let audit = audit(&settings, observer, &metrics)?;
-    let roots = tls::base_roots(&settings.upstream_ca).map_err(|error| anyhow!(error))?;
+    let roots = tls::base_roots(&settings.upstream_ca).map_err(|error| anyhow!("--upstream-ca: {error}"))?;
     let mut loader =
         Loader::new(settings.policy.clone(), Profiles::new(roots), Arc::clone(&health), Arc::clone(&metrics));
     let Loaded { policy, routes } = loader.start()?;
@@ -120,11 +120,18 @@ fn keeper(settings: &Settings, hosts: &watch::Receiver<Arc<[String]>>) -> anyhow
         Source::Made(made) => Source::Made(made.constrained(settings.ca_name_constraints)),
         files @ Source::Files(_) => files,
     };
-    let trust = settings.trust_dir.as_ref().map(TrustFiles::new);
+    let trust = settings.trust_dir.as_ref().map(std::path::absolute).transpose().context("--trust-dir")?;
     let overlap = time::Duration::try_from(settings.ca_overlap).context("--ca-overlap")?;
     let hosts = Arc::clone(&hosts.borrow());
-    // Its messages name their causes already.
-    Keeper::start(source, overlap, trust, hosts, OffsetDateTime::now_utc()).map_err(|error| anyhow!(error.to_string()))
+    let keeper = Keeper::start(source, overlap, trust.map(TrustFiles::new), hosts, OffsetDateTime::now_utc());
+    keeper.map_err(|error| match error {
+        CaError::Read { ref source, .. } if source.kind() == ErrorKind::NotFound => anyhow!(
+            "{error}; put a CA there (sandgate-ca generate makes one), name its directory with --ca-dir, \
+             or have one made at start with --ca generate"
+        ),
+        // Its messages name their causes already.
+        error => anyhow!(error.to_string()),
+    })
 }
 
 fn resolver(settings: &Settings) -> anyhow::Result<Resolver> {

@@ -91,6 +91,16 @@ fn wrong_usage_exits_64_and_names_everything() {
 }
 
 #[test]
+fn a_missing_ca_is_told_once_and_with_what_to_do() {
+    let output = sidecar().args(["serve", "--listen", "127.0.0.1:0", "--ca-dir", "/nonexistent"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let stderr = text(&output.stderr);
+    let last = stderr.lines().last().unwrap();
+    assert_eq!(last.matches("No such file").count(), 1, "{last}");
+    assert!(last.contains("/nonexistent/ca.crt") && last.contains("--ca generate"), "{last}");
+}
+
+#[test]
 fn check_and_validate_answer_with_their_exit_codes() {
     let directory = tempfile::tempdir().unwrap();
     let file = |name: &str, text: &str| {

@@ -22,7 +22,8 @@ Examples:
     sandgate-sidecar serve --policy /etc/sandgate/policy.yaml
 
   On one machine, with a CA made at start; clients trust ./trust/ca.crt:
-    sandgate-sidecar serve --allowed-domains 'github.com,*.github.com' --ca generate --trust-dir ./trust
+    sandgate-sidecar serve --allowed-domains 'github.com,*.github.com' \\
+      --ca generate --trust-dir ./trust
 
 Every setting can stand in a variable or in a file too; --help says more about each.
 Exit codes: 0 after a signal, 1 where it could not start or go on, 64 for wrong usage.";
@@ -41,7 +42,7 @@ Examples:
       --private-cidr 127.0.0.0/8 --upstream-ca origin-ca.pem -- curl https://origin.test:8443/
 
 The command is not confined: a program that ignores the proxy variables reaches the
-network directly.
+network directly. The proxy ends with the command, so children that outlive it reach nothing.
 
 Exit codes: the command's own; 128 + N where signal N ended it; 125 where the proxy failed;
 126 where the command cannot be run; 127 where it is not found; 64 for wrong usage.";

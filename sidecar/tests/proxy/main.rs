@@ -11,6 +11,7 @@ mod fields;
 mod grpc;
 mod harness;
 mod http2;
+mod memory;
 mod names;
 mod passthrough;
 mod plain;

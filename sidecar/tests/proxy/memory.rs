@@ -1,0 +1,51 @@
+//! Long bodies leave the sidecar's memory flat, in both directions and over both protocols. `scripts/measure-memory` does
+//! the same with ten gibibytes.
+
+use http::Request;
+use sandgate_testkit::client::{Client, consume, empty_body, https_through, pattern_body};
+use sandgate_testkit::origin::Origin;
+
+use crate::harness::{Setup, allow, resolve};
+
+/// Fills buffers, windows and pools.
+const WARM_UP: u64 = 64 << 20;
+/// A body that was held would show in this by far, and it takes seconds in the development profile.
+const LONG: u64 = 256 << 20;
+const ALLOWED_GROWTH_KIB: u64 = 4 << 10;
+
+async fn down(client: &mut Client, base: &str, length: u64) {
+    let request = Request::get(format!("{base}/bytes/{length}")).body(empty_body()).unwrap();
+    let body = client.open(request).await.unwrap().into_body();
+    assert_eq!(consume(body, |_| {}).await.unwrap().bytes, length);
+}
+
+async fn up(client: &mut Client, base: &str, length: u64) {
+    let request = Request::post(format!("{base}/upload?hash=no")).body(pattern_body(length, true)).unwrap();
+    assert_eq!(client.fetch(request).await.unwrap().json()["body_bytes"], length);
+}
+
+async fn memory_stays_flat(protocol: &str) {
+    let origin = Origin::builder().start().await;
+    let setup = Setup::start(origin.ca(), &allow(&origin), &["--resolve", &resolve(&origin)]).await;
+    let tls = setup.client_tls().alpn(&[protocol]);
+    let mut client = https_through(setup.sidecar.proxy(), "origin.test", origin.port(), &tls).await.unwrap();
+    assert_eq!(client.is_http2(), protocol == "h2");
+    let base = format!("https://origin.test:{}", origin.port());
+    down(&mut client, &base, WARM_UP).await;
+    up(&mut client, &base, WARM_UP).await;
+    let before = setup.sidecar.rss_kib();
+    down(&mut client, &base, LONG).await;
+    up(&mut client, &base, LONG).await;
+    let peak = setup.sidecar.peak_rss_kib();
+    assert!(peak <= before + ALLOWED_GROWTH_KIB, "{before} KiB after the first bodies, {peak} KiB at the peak");
+}
+
+#[tokio::test]
+async fn memory_is_flat_over_http1() {
+    memory_stays_flat("http/1.1").await;
+}
+
+#[tokio::test]
+async fn memory_is_flat_over_http2() {
+    memory_stays_flat("h2").await;
+}
