@@ -107,9 +107,14 @@ pub fn http1_server<S>(settings: &Settings, stream: &Paced<S>, head_timeout: Dur
         .preserve_header_case(true)
         .auto_date_header(false)
         .half_close(true);
+    if settings.max_head_fields > HYPER_FIELDS {
+        builder.max_headers(settings.max_head_fields);
+    }
     builder
 }
 
+/// The fields of a head that hyper reads without being told; for more it allocates with every request.
+const HYPER_FIELDS: usize = 100;
 /// hyper takes no smaller buffer.
 const MIN_BUFFER: usize = 8192;
 
