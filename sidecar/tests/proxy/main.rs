@@ -32,7 +32,7 @@ use sandgate_testkit::origin::Origin;
 #[tokio::test]
 async fn an_allowed_request_reaches_its_origin_and_comes_back() {
     let origin = Origin::builder().names(&["origin.test"]).start().await;
-    let setup = Setup::start(&origin.ca(), &allow(&origin), &["--resolve", &resolve(&origin)]).await;
+    let setup = Setup::start(origin.ca(), &allow(&origin), &["--resolve", &resolve(&origin)]).await;
     let mut client =
         https_through(setup.sidecar.proxy(), "origin.test", origin.port(), &setup.client_tls()).await.unwrap();
     let fetched = client.get(&format!("https://origin.test:{}/zen", origin.port())).await.unwrap();
