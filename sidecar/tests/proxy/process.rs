@@ -258,13 +258,15 @@ async fn a_stdout_that_is_full_or_closed_does_not_stop_it() {
     }
 }
 
+/// Takes some 10 s: what is free goes back with the next sweep, which runs every five.
 #[tokio::test]
 async fn a_thousand_tunnels_that_are_gone_leave_no_memory_behind() {
     let origin = start_origin().await;
     let setup = setup(&origin, &[]).await;
     let tls = setup.client_tls();
-    let mut after = Vec::new();
-    for _ in 0..3 {
+    drop(setup.tls_stream(&origin).await);
+    let before = setup.sidecar.rss_kib();
+    for _ in 0..2 {
         let mut tunnels = JoinSet::new();
         for _ in 0..1000 {
             let (proxy, target, tls) = (setup.sidecar.proxy(), authority(&origin), tls.clone());
@@ -275,13 +277,12 @@ async fn a_thousand_tunnels_that_are_gone_leave_no_memory_behind() {
             open.push(tunnel.unwrap().unwrap());
         }
         setup.wait_for_metric("sandgate_open_tunnels{kind=\"intercepted\"}", |open| open == 1000.0).await;
+        let during = setup.sidecar.rss_kib();
         drop(open);
         setup.wait_for_metric("sandgate_open_connections", |open| open == 0.0).await;
-        after.push(setup.sidecar.rss_kib());
+        let near = before + (during - before) / 3;
+        until(&format!("RSS near {before} KiB after {during}"), async || setup.sidecar.rss_kib() < near).await;
     }
-    // What the allocator keeps for the next thousand is fine; what grows with each thousand is a leak.
-    let growth = after[2].saturating_sub(after[0]);
-    assert!(growth < 8 * 1024, "{after:?} KiB");
 }
 
 #[tokio::test]
