@@ -1,5 +1,7 @@
 //! Connections to origins: reused, shared, bounded, kept apart by what made them; and requests that are sent again, or not.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
+
 use std::time::Duration;
 
 use http::Request;
