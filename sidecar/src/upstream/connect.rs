@@ -32,8 +32,13 @@ const STREAM_WINDOW: u32 = 1024 * 1024;
 const CONNECTION_WINDOW: u32 = 16 * STREAM_WINDOW;
 /// What one stream may have buffered towards the origin.
 const SEND_BUFFER: usize = 128 * 1024;
-/// Streams assumed to be free before the origin's SETTINGS arrive (RFC 9113 6.5.2 recommends at least 100).
+/// Streams assumed to be free where the origin's SETTINGS do not arrive (RFC 9113 6.5.2 recommends at least 100).
 const INITIAL_STREAMS: usize = 100;
+/// What hyper holds for the limit until the SETTINGS are there; no origin says just this.
+const NOT_SAID_YET: usize = (1 << 40) + 1;
+/// How long the SETTINGS, which are the first thing that an origin sends, are waited for by those who want to share.
+/// As long as a handshake may take; the request that the connection was made for does not wait.
+const SETTLING: Duration = Duration::from_secs(10);
 /// How often a connection with open streams is asked whether it still lives, and how long it has to answer.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 
@@ -56,6 +61,7 @@ pub struct Http2Connection {
     sender: http2::SendRequest<RequestBody>,
     driver: Arc<dyn StreamLimit>,
     in_flight: AtomicUsize,
+    made: Instant,
     last_used: Mutex<Instant>,
     _open: Open,
     /// Where it leads.
@@ -65,10 +71,20 @@ pub struct Http2Connection {
 impl Http2Connection {
     /// Takes one of the streams that the origin allows, if one is free. A new connection has its first one taken.
     pub fn reserve(&self) -> bool {
-        let limit = self.driver.max_streams();
+        let limit = match self.driver.max_streams() {
+            NOT_SAID_YET if self.is_settling() => return false,
+            NOT_SAID_YET => INITIAL_STREAMS,
+            limit => limit,
+        };
         let reserved =
             self.in_flight.fetch_update(Ordering::AcqRel, Ordering::Acquire, |open| (open < limit).then_some(open + 1));
         reserved.is_ok()
+    }
+
+    /// Whether the origin has yet to say how many streams it allows: a request that took one now could wait behind one
+    /// that never ends.
+    pub fn is_settling(&self) -> bool {
+        self.made.elapsed() < SETTLING && self.driver.max_streams() == NOT_SAID_YET
     }
 
     /// Gives a stream back.
@@ -202,7 +218,7 @@ where
         .timer(TokioTimer::new())
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
-        .initial_max_send_streams(INITIAL_STREAMS)
+        .initial_max_send_streams(NOT_SAID_YET)
         .max_send_buf_size(SEND_BUFFER)
         .max_header_list_size(u32::try_from(MAX_RESPONSE_HEAD).unwrap_or(u32::MAX))
         .keep_alive_interval(PING_INTERVAL)
@@ -211,9 +227,10 @@ where
     let driver = Arc::new(Mutex::new(Some(connection)));
     tokio::spawn(drive(Arc::clone(&driver)));
     // Its first stream is that of the request that it was made for.
-    let (in_flight, last_used) = (AtomicUsize::new(1), Mutex::new(Instant::now()));
+    let (in_flight, made) = (AtomicUsize::new(1), Instant::now());
+    let last_used = Mutex::new(made);
     let _open = metrics.upstream(Protocol::Http2);
-    Ok(Made::Http2(Arc::new(Http2Connection { sender, driver, in_flight, last_used, _open, address })))
+    Ok(Made::Http2(Arc::new(Http2Connection { sender, driver, in_flight, made, last_used, _open, address })))
 }
 
 async fn drive<T>(driver: Arc<Http2Driver<T>>)

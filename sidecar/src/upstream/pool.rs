@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
+use tokio::time::sleep;
 
 use super::Failure;
 use super::connect::{self, Http1Connection, Http2Connection, Made, Want};
@@ -18,6 +19,10 @@ use super::profile::Profile;
 use crate::destination::Destination;
 use crate::metrics::{Metrics, Open, Protocol};
 use crate::settings::Settings;
+
+/// How often a new connection is looked at until its origin has said how many streams it allows: hyper tells nobody when
+/// the SETTINGS arrive, and they take a round trip.
+const SETTLE_LOOK: Duration = Duration::from_millis(1);
 
 /// The bounds of the pool.
 #[derive(Clone)]
@@ -86,6 +91,7 @@ impl Upstream {
                 Reuse::Channel(channel) => return Ok(channel),
                 Reuse::Connect => return self.connect(&group, destination, profile, want).await,
                 Reuse::Wait => freed.await,
+                Reuse::Settle => sleep(SETTLE_LOOK).await,
                 Reuse::ConnectAlone => {
                     let _alone = group.connecting.lock().await;
                     if let Some(failure) = group.failure_since(arrived) {
@@ -95,7 +101,7 @@ impl Upstream {
                     match group.reuse() {
                         Reuse::Channel(channel) => return Ok(channel),
                         Reuse::ConnectAlone => return self.connect(&group, destination, profile, want).await,
-                        Reuse::Connect | Reuse::Wait => {}
+                        Reuse::Connect | Reuse::Wait | Reuse::Settle => {}
                     }
                 }
             }
@@ -192,6 +198,8 @@ enum Reuse {
     ConnectAlone,
     /// As many HTTP/2 connections as may be, and no stream free.
     Wait,
+    /// A connection is so new that nobody knows how many streams it has.
+    Settle,
 }
 
 impl Group {
@@ -217,6 +225,9 @@ impl Group {
             let connection = state.idle.remove(ready).connection;
             let used = Some(connection.meter.read());
             return Reuse::Channel(Channel::Http1(Http1Lease { connection, used, group: Arc::clone(self) }));
+        }
+        if state.http2.iter().any(|connection| connection.is_settling()) {
+            return Reuse::Settle;
         }
         state.missing(self.limits.http2)
     }

@@ -1,5 +1,7 @@
 //! A sidecar beside an origin on loopback, and clients through it: what tests of the way to the origin share.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
+
 use std::io;
 use std::path::Path;
 use std::time::Duration;

@@ -1,5 +1,7 @@
 //! HTTP/1.1 and HTTP/2 on both sides, in every combination: the message arrives as it was sent.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
+
 use http::Request;
 use sandgate_testkit::client::{consume, empty_body, http_through, pattern_body, read};
 use sandgate_testkit::digest::pattern_sha256;

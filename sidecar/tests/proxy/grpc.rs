@@ -1,5 +1,7 @@
 //! gRPC: HTTP/2 end to end, trailers and all.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
+
 use bytes::Bytes;
 use http::Request;
 use http_body_util::BodyExt as _;

@@ -1,5 +1,7 @@
 //! Names and addresses: what is asked, when, and which of the answers is dialled.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
+
 use std::net::UdpSocket;
 use std::time::Duration;
 

@@ -1,5 +1,8 @@
 //! Connections to origins: reused, shared, bounded, kept apart by what made them; and requests that are sent again, or not.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
+
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::Request;
@@ -7,6 +10,8 @@ use sandgate_testkit::client::{bytes_body, empty_body, eventually};
 use sandgate_testkit::origin::{Origin, Protocols, RecordedConnection};
 use sandgate_testkit::pki::TestCa;
 use sandgate_testkit::raw_origin::{RawConnection, scripts, scripts::Http2Step};
+use tokio::io::AsyncReadExt as _;
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -88,6 +93,47 @@ async fn a_request_is_not_queued_behind_a_stream_that_never_ends() {
         let (endless, zen) = timeout(DEADLINE, both).await.expect("both are answered");
         assert_eq!((endless.unwrap().status().as_u16(), zen.unwrap().status.as_u16()), (200, 200));
     }
+}
+
+/// SETTINGS with SETTINGS_MAX_CONCURRENT_STREAMS = 1 (RFC 9113 6.5).
+const ONE_STREAM: &[u8] = &[0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 1];
+const HEADERS: u8 = 1;
+
+/// Takes a request on the first connection, says only when told that it is the one stream there, and never answers it.
+async fn says_late(mut connection: RawConnection, told: Arc<Notify>) {
+    if connection.number > 1 {
+        return scripts::http2(connection, |_| Http2Step::Answer).await;
+    }
+    let mut preface = [0; 24];
+    connection.io.read_exact(&mut preface).await.unwrap();
+    let mut frame = [0; 9];
+    while frame[3] != HEADERS {
+        connection.io.read_exact(&mut frame).await.unwrap();
+        let mut payload = vec![0; u32::from_be_bytes([0, frame[0], frame[1], frame[2]]) as usize];
+        connection.io.read_exact(&mut payload).await.unwrap();
+    }
+    connection.count("the first".into());
+    told.notified().await;
+    connection.send(ONE_STREAM).await;
+    connection.until_closed().await;
+}
+
+#[tokio::test]
+async fn nobody_shares_a_connection_before_its_origin_has_said_how_many_streams_it_allows() {
+    let told = Arc::new(Notify::new());
+    let script = Arc::clone(&told);
+    let beside =
+        BesideRaw::start(Protocols::Http2, &[], move |connection| says_late(connection, Arc::clone(&script))).await;
+    let (mut first, mut second) = (beside.client("h2").await, beside.client("h2").await);
+    let (endless, other) = (beside.uri("/first"), beside.uri("/second"));
+    let endless = tokio::spawn(async move { first.get(&endless).await.map(drop) });
+    beside.origin.wait_for_requests(1, DEADLINE).await;
+    let other = tokio::spawn(async move { second.get(&other).await.unwrap().status });
+    beside.setup.sidecar.wait_for_audit(|line| line["path"] == "/second", DEADLINE).await;
+    told.notify_one();
+    assert_eq!(timeout(DEADLINE, other).await.expect("it is not queued behind the first").unwrap(), 200);
+    assert_eq!(beside.origin.connections(), 2);
+    endless.abort();
 }
 
 #[tokio::test]

@@ -1,6 +1,8 @@
 //! What runs for long, or stops half-way: events, trailers, expectations, half-closed and stalled streams. Nothing is held
 //! back, and what is broken off never looks whole.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
+
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::task::{Context, Poll};

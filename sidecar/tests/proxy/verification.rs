@@ -1,5 +1,7 @@
 //! Certificates of origins: each failure by its name, and no byte of a request sent. What a rule adds holds for that rule.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
+
 use http::Request;
 use sandgate_testkit::client::{bytes_body, websocket};
 use sandgate_testkit::origin::{Origin, Protocols};

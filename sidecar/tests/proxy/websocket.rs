@@ -1,5 +1,7 @@
 //! WebSocket over HTTP/1.1: the origin's 101 is checked before a byte is relayed, and what is open meets a new policy.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
+
 use http::Request;
 use sandgate_testkit::client::{WEBSOCKET_KEY, empty_body, read_all, websocket};
 use sandgate_testkit::origin::websocket::{CLOSE, Frame, accept_key};
