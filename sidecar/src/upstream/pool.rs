@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -85,12 +86,18 @@ impl Upstream {
         }
         let arrived = Instant::now();
         loop {
-            // Asked for before the look, so that a stream freed in between is not missed.
-            let freed = group.freed.notified();
             match group.reuse() {
                 Reuse::Channel(channel) => return Ok(channel),
                 Reuse::Connect => return self.connect(&group, destination, profile, want).await,
-                Reuse::Wait => freed.await,
+                Reuse::Wait => {
+                    // Listens before it looks again, so that a stream freed in between is not missed.
+                    let mut freed = pin!(group.freed.notified());
+                    freed.as_mut().enable();
+                    match group.reuse() {
+                        Reuse::Channel(channel) => return Ok(channel),
+                        _ => freed.await,
+                    }
+                }
                 Reuse::Settle => sleep(SETTLE_LOOK).await,
                 Reuse::ConnectAlone => {
                     let _alone = group.connecting.lock().await;
