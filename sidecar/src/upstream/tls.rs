@@ -124,3 +124,32 @@ fn certificate_code(error: &CertificateError) -> Code {
         _ => Code::CertificateInvalid,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+    use crate::trust::TrustFiles;
+
+    #[test]
+    fn the_public_roots_are_those_of_the_workloads_bundle() {
+        let dir = tempfile::tempdir().unwrap();
+        TrustFiles::new(dir.path().to_owned()).write(&[]).unwrap();
+        let bundle = certificates(&dir.path().join(sandgate_contract::TRUST_BUNDLE_FILE)).unwrap();
+        let of_bundle = bundle.iter().map(|root| webpki::anchor_from_trusted_cert(root).unwrap().subject.to_vec());
+        let verifying = base_roots(&[]).unwrap();
+        let of_verifier = verifying.roots.iter().map(|anchor| anchor.subject.to_vec());
+        assert!(verifying.roots.len() > 100);
+        assert_eq!(of_bundle.collect::<HashSet<_>>(), of_verifier.collect::<HashSet<_>>());
+    }
+
+    #[test]
+    fn a_file_without_roots_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("none.pem");
+        fs::write(&path, "nothing").unwrap();
+        let error = base_roots(std::slice::from_ref(&path)).unwrap_err();
+        assert!(error.contains("none.pem") && error.contains("no PEM certificate"), "{error}");
+    }
+}
