@@ -1,9 +1,11 @@
 //! What the documents of the repository say of its code is true: the table of requirements names tests that exist, and
-//! ARCHITECTURE.md gives a reason for every dependency.
+//! ARCHITECTURE.md gives a reason for every dependency, and the policies that are shown are valid.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+
+use sandgate_sidecar::policy::Policy;
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -86,4 +88,16 @@ fn dependencies(directory: &str) -> Vec<String> {
         }
     }
     names
+}
+
+#[test]
+fn every_policy_in_the_documentation_is_valid() {
+    for file in ["README.md", "docs/policy.md"] {
+        let text = read(file);
+        let policies: Vec<&str> = text.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+        assert!(!policies.is_empty(), "{file} shows no policy");
+        for policy in policies {
+            Policy::parse(policy.as_bytes()).unwrap_or_else(|errors| panic!("{file}: {errors}\n{policy}"));
+        }
+    }
 }
