@@ -140,3 +140,134 @@ impl Ahead {
         self.bytes
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::{Wake, Waker};
+
+    use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
+
+    use super::*;
+
+    impl Socket for DuplexStream {
+        fn is_broken(&self) -> bool {
+            false
+        }
+    }
+
+    /// Fails, after so many bytes.
+    struct Failing(usize);
+
+    impl AsyncRead for Failing {
+        fn poll_read(mut self: Pin<&mut Self>, _: &mut Context<'_>, to: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+            match std::mem::take(&mut self.0).min(to.remaining()) {
+                0 => Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())),
+                some => Poll::Ready(Ok(to.put_slice(&vec![b'x'; some]))),
+            }
+        }
+    }
+
+    impl Socket for Failing {
+        fn is_broken(&self) -> bool {
+            true
+        }
+    }
+
+    #[derive(Default)]
+    struct Wakes(AtomicUsize);
+
+    impl Wake for Wakes {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Reads at most `most` bytes at once; `None` when there are none yet.
+    fn read<S: AsyncRead + Unpin>(ahead: &mut Ahead, stream: &mut S, most: usize) -> Option<io::Result<usize>> {
+        let mut bytes = vec![0; most];
+        let mut buffer = ReadBuf::new(&mut bytes);
+        let read = ahead.poll_read(Pin::new(stream), &mut Context::from_waker(Waker::noop()), &mut buffer);
+        match read {
+            Poll::Ready(read) => Some(read.map(|()| buffer.filled().len())),
+            Poll::Pending => None,
+        }
+    }
+
+    fn is_gone<S: AsyncRead + Socket + Unpin>(ahead: &mut Ahead, stream: &mut S) -> bool {
+        ahead.look(Pin::new(stream), &mut Context::from_waker(Waker::noop())).is_break()
+    }
+
+    #[tokio::test]
+    async fn a_little_is_read_ahead_and_then_comes_first() {
+        let (mut client, mut stream) = duplex(3 * MOST);
+        let mut ahead = Ahead::default();
+        client.write_all(&vec![b'x'; 2 * MOST]).await.unwrap();
+        assert!(!is_gone(&mut ahead, &mut stream) && !is_gone(&mut ahead, &mut stream));
+        assert_eq!(ahead.bytes.len(), MOST);
+        assert_eq!(read(&mut ahead, &mut stream, 96).unwrap().unwrap(), 96);
+        assert_eq!(read(&mut ahead, &mut stream, 2 * MOST).unwrap().unwrap(), 2 * MOST - 96, "in one read");
+        assert_eq!(ahead.bytes.capacity(), 0);
+        assert!(read(&mut ahead, &mut stream, 1).is_none());
+        client.write_all(b"x").await.unwrap();
+        assert!(!is_gone(&mut ahead, &mut stream));
+        assert_eq!(ahead.into_bytes(), &b"x"[..]);
+    }
+
+    #[tokio::test]
+    async fn who_was_told_to_wait_is_woken_once_for_what_was_read_ahead() {
+        let (mut client, mut stream) = duplex(MOST);
+        let (mut ahead, wakes) = (Ahead::default(), Arc::new(Wakes::default()));
+        let waker = Waker::from(Arc::clone(&wakes));
+        let look = |ahead: &mut Ahead, stream: &mut DuplexStream| {
+            assert!(ahead.look(Pin::new(stream), &mut Context::from_waker(&waker)).is_continue());
+            wakes.0.swap(0, Ordering::Relaxed)
+        };
+        client.write_all(b"x").await.unwrap();
+        assert_eq!(look(&mut ahead, &mut stream), 0, "nobody asked");
+        assert_eq!(read(&mut ahead, &mut stream, 2).unwrap().unwrap(), 1);
+        assert!(read(&mut ahead, &mut stream, 2).is_none());
+        client.write_all(b"x").await.unwrap();
+        assert_eq!(look(&mut ahead, &mut stream), 1);
+        assert_eq!(look(&mut ahead, &mut stream), 0);
+    }
+
+    #[tokio::test]
+    async fn an_end_in_order_comes_after_the_bytes_and_an_error_says_that_the_client_is_gone() {
+        let (mut client, mut stream) = duplex(MOST);
+        let mut ahead = Ahead::default();
+        client.write_all(b"x").await.unwrap();
+        drop(client);
+        assert!(!is_gone(&mut ahead, &mut stream));
+        for expected in [1, 0, 0] {
+            assert_eq!(read(&mut ahead, &mut stream, 2).unwrap().unwrap(), expected);
+        }
+        let (mut ahead, mut stream) = (Ahead::default(), Failing(5));
+        assert!(is_gone(&mut ahead, &mut stream));
+        assert_eq!(read(&mut ahead, &mut stream, 9).unwrap().unwrap(), 5);
+        assert!(read(&mut ahead, &mut stream, 9).unwrap().is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn after_an_end_in_order_the_socket_is_asked_for_a_reset() {
+        struct Ended;
+        impl AsyncRead for Ended {
+            fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+                Poll::Ready(Ok(()))
+            }
+        }
+        impl Socket for Ended {
+            fn is_broken(&self) -> bool {
+                true
+            }
+        }
+        let (mut ahead, start) = (Ahead::default(), tokio::time::Instant::now());
+        std::future::poll_fn(|context| match ahead.look(Pin::new(&mut Ended), context) {
+            ControlFlow::Break(()) => Poll::Ready(()),
+            ControlFlow::Continue(()) => Poll::Pending,
+        })
+        .await;
+        assert_eq!(start.elapsed().as_secs(), ASK_EVERY.as_secs());
+    }
+}

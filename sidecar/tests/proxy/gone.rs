@@ -1,11 +1,17 @@
 //! HTTP/1 clients that go away while their request runs are noticed though nobody reads from them, and those that only have
 //! nothing more to say are not taken for gone.
 
-use sandgate_testkit::client::{RawReply, read_all};
+#![allow(clippy::unwrap_used, reason = "what fails in a helper fails the test")]
+
+use sandgate_testkit::client::{RawReply, WEBSOCKET_KEY, http_get, read_all};
+use sandgate_testkit::origin::websocket::accept_key;
 use sandgate_testkit::origin::{Origin, Outcome, Protocols};
+use sandgate_testkit::raw_origin::RawConnection;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 
+use crate::beside::{BesideRaw, stream};
 use crate::harness::{DEADLINE, Setup, allow, resolve, until};
 
 /// A sidecar that lets one request at a time through to an origin.
@@ -133,7 +139,6 @@ async fn a_client_that_resets_after_its_end_is_noticed() {
 
 #[tokio::test]
 async fn a_client_that_ends_in_order_after_its_request_gets_the_whole_response() {
-    let ends = "0\r\n\r\n";
     let (origin, setup) = one_at_a_time(Protocols::Both).await;
     let mut stream = setup.tls_stream(&origin).await;
     stream.write_all(get(&origin, "/slow-body?pieces=3").as_bytes()).await.unwrap();
@@ -142,7 +147,11 @@ async fn a_client_that_ends_in_order_after_its_request_gets_the_whole_response()
     origin.release_event();
     origin.release_event();
     let reply = read_all(&mut stream, DEADLINE).await;
-    assert!(reply.closed && reply.text().contains("piece 2\n") && reply.text().ends_with(ends), "{}", reply.text());
+    assert!(
+        reply.closed && reply.text().contains("piece 2\n") && reply.text().ends_with("0\r\n\r\n"),
+        "{}",
+        reply.text()
+    );
 
     let (origin, setup) = one_at_a_time(Protocols::Plain).await;
     let mut stream = plain(&setup, &origin, "/slow-body?pieces=3").await;
@@ -151,7 +160,11 @@ async fn a_client_that_ends_in_order_after_its_request_gets_the_whole_response()
     origin.release_event();
     origin.release_event();
     let reply = read_all(&mut stream, DEADLINE).await;
-    assert!(reply.closed && reply.text().contains("piece 2\n") && reply.text().ends_with(ends), "{}", reply.text());
+    assert!(
+        reply.closed && reply.text().contains("piece 2\n") && reply.text().ends_with("0\r\n\r\n"),
+        "{}",
+        reply.text()
+    );
 }
 
 /// What comes early is more than is read ahead.
@@ -177,4 +190,53 @@ async fn requests_that_come_while_another_runs_are_answered_in_their_turn() {
     })
     .await;
     assert!(setup.sidecar.audit_lines().iter().all(|line| line["code"].is_null()), "a request failed");
+}
+
+/// Lets the origin of the test below answer.
+static EARLY_IS_SENT: Notify = Notify::const_new();
+
+#[tokio::test]
+async fn what_a_client_sends_before_its_upgrade_is_answered_is_not_lost() {
+    async fn switch_late(mut connection: RawConnection) {
+        let Some(_) = connection.read_head().await else { return };
+        EARLY_IS_SENT.notified().await;
+        let accept = accept_key(WEBSOCKET_KEY);
+        let fields = format!("Connection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: {accept}");
+        connection.send(format!("HTTP/1.1 101 S\r\n{fields}\r\n\r\n")).await;
+        let early = connection.read_head().await.unwrap_or_default();
+        connection.send(format!("{} bytes\r\n\r\n", early.len())).await;
+        connection.close().await;
+    }
+    let beside = BesideRaw::start(Protocols::Http1, &[], switch_late).await;
+    let mut stream = stream(&beside.setup, beside.origin.port()).await;
+    let head = format!(
+        "GET / HTTP/1.1\r\nHost: origin.test:{}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {WEBSOCKET_KEY}\r\n\r\n",
+        beside.origin.port()
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.flush().await.unwrap();
+    beside.origin.wait_for_requests(1, DEADLINE).await;
+    stream.write_all(&[b'x'; 6000]).await.unwrap();
+    stream.write_all(b"\r\n\r\n").await.unwrap();
+    stream.flush().await.unwrap();
+    // Time enough for the sidecar to have seen it.
+    http_get(beside.setup.sidecar.admin(), "/healthz").await.unwrap();
+    EARLY_IS_SENT.notify_one();
+    let reply = read_all(&mut stream, DEADLINE).await.text();
+    assert!(reply.starts_with("HTTP/1.1 101") && reply.ends_with("6004 bytes\r\n\r\n"), "{reply}");
+}
+
+#[tokio::test]
+async fn a_tunnel_that_is_asked_for_early_begins_with_what_came_with_it() {
+    let (origin, setup) = one_at_a_time(Protocols::Plain).await;
+    let mut stream = plain(&setup, &origin, "/slow-body?pieces=2").await;
+    read_until(&mut stream, "piece 0\n").await;
+    let authority = format!("origin.test:{}", origin.port());
+    let connect = format!("CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n\r\n");
+    let upload = format!("POST /echo HTTP/1.1\r\nHost: {authority}\r\nContent-Length: 50000\r\n\r\n");
+    stream.write_all(&[connect.into_bytes(), upload.into_bytes(), vec![b'x'; 50_000]].concat()).await.unwrap();
+    origin.release_event();
+    let reply = read_until(&mut stream, "\"body_bytes\":50000").await;
+    assert_eq!(reply.matches("HTTP/1.1 200").count(), 2, "{reply}");
 }
