@@ -164,7 +164,10 @@ mod tests {
         fn poll_read(mut self: Pin<&mut Self>, _: &mut Context<'_>, to: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
             match std::mem::take(&mut self.0).min(to.remaining()) {
                 0 => Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())),
-                some => Poll::Ready(Ok(to.put_slice(&vec![b'x'; some]))),
+                some => {
+                    to.put_slice(&vec![b'x'; some]);
+                    Poll::Ready(Ok(()))
+                }
             }
         }
     }
