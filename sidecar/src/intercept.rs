@@ -15,6 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
+use crate::ahead::Socket;
 use crate::body::ResponseBody;
 use crate::destination::Destination;
 use crate::engine::{Engine, Inbound};
@@ -76,9 +77,9 @@ pub async fn plain(engine: &Arc<Engine>, client: &Arc<Client>, destination: Dest
 
 async fn http1<S>(engine: &Arc<Engine>, client: &Arc<Client>, destination: Destination, stream: S)
 where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: AsyncRead + AsyncWrite + Socket + Unpin + Send + 'static,
 {
-    let stream = Paced::new(stream, &client.link, &engine.settings);
+    let stream = Paced::new(stream, &client.link, &engine.settings).watched();
     let builder = http1_server(&engine.settings, &stream, engine.settings.inner_head_timeout);
     let service = service_fn(|request| answer(engine, client, &destination, request));
     let served = builder.serve_connection(TokioIo::new(stream), service).with_upgrades();
@@ -89,7 +90,7 @@ where
 
 async fn http2<S>(engine: &Arc<Engine>, client: &Arc<Client>, destination: Destination, stream: S)
 where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: AsyncRead + AsyncWrite + Socket + Unpin + Send + 'static,
 {
     // Each stream is a task of its own, so what it needs is its own too.
     let (engine, client) = (Arc::clone(engine), Arc::clone(client));

@@ -4,6 +4,7 @@
 
 pub mod address;
 pub mod admin;
+pub mod ahead;
 pub mod audit;
 pub mod authority;
 pub mod body;

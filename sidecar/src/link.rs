@@ -21,6 +21,8 @@ pub struct Link {
 
 struct Requests {
     running: usize,
+    /// How many are at [`Link::while_whole`]: two while a tunnel takes over from its CONNECT, none after an upgrade.
+    serving: usize,
     any: bool,
     /// When the last one ended, or the connection began.
     quiet_since: Instant,
@@ -31,7 +33,7 @@ pub struct Busy(Arc<Link>);
 
 impl Default for Link {
     fn default() -> Self {
-        let requests = Requests { running: 0, any: false, quiet_since: Instant::now() };
+        let requests = Requests { running: 0, serving: 0, any: false, quiet_since: Instant::now() };
         Self {
             requests: Mutex::new(requests),
             severed: AtomicBool::new(false),
@@ -51,6 +53,13 @@ impl Link {
         drop(requests);
         self.refused.store(false, Ordering::Relaxed);
         Busy(Arc::clone(self))
+    }
+
+    /// Whether a request is running that ends when the connection is severed: one that was upgraded does not.
+    #[must_use]
+    pub fn is_answering(&self) -> bool {
+        let requests = self.requests();
+        requests.running > 0 && requests.serving > 0
     }
 
     /// Ends when no request has begun within `first`, or none has been running for `idle`. The time counts from now.
@@ -90,6 +99,7 @@ impl Link {
 
     /// Runs `serving` to its end, or until the connection is severed.
     pub async fn while_whole<T>(&self, serving: impl Future<Output = T>) -> Option<T> {
+        let _serving = Serving::of(self);
         let severed = async {
             let notified = self.sever.notified();
             if !self.severed.load(Ordering::Acquire) {
@@ -104,6 +114,22 @@ impl Link {
 
     fn requests(&self) -> MutexGuard<'_, Requests> {
         self.requests.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Held while the connection can be severed.
+struct Serving<'a>(&'a Link);
+
+impl<'a> Serving<'a> {
+    fn of(link: &'a Link) -> Self {
+        link.requests().serving += 1;
+        Self(link)
+    }
+}
+
+impl Drop for Serving<'_> {
+    fn drop(&mut self) {
+        self.0.requests().serving -= 1;
     }
 }
 
@@ -135,6 +161,17 @@ mod tests {
         let start = Instant::now();
         link.unused(FIRST, IDLE).await;
         assert_eq!(start.elapsed().as_secs(), 900);
+    }
+
+    #[tokio::test]
+    async fn a_request_is_answered_while_it_runs_and_its_connection_is_served() {
+        let link = Arc::new(Link::default());
+        let busy = link.begin();
+        assert!(!link.is_answering());
+        assert_eq!(link.while_whole(async { link.is_answering() }).await, Some(true));
+        assert!(!link.is_answering());
+        drop(busy);
+        assert_eq!(link.while_whole(async { link.is_answering() }).await, Some(false));
     }
 
     #[tokio::test]

@@ -1,8 +1,8 @@
 //! How slowly a client may go: a head that has begun must be finished, and what was sent must be read. And time for it to
 //! see a refusal while it still sends.
 //!
-//! hyper bounds a head together with the idle time before it, and looks at nothing while its write buffer is full. Both are
-//! put right here, between hyper and the stream. Nothing here looks at the bytes.
+//! hyper bounds a head together with the idle time before it, looks at nothing while its write buffer is full, and does not
+//! read while a request runs. That is put right here, between hyper and the stream. Nothing here looks at the bytes.
 
 use std::future::Future;
 use std::io;
@@ -13,11 +13,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
+use bytes::BytesMut;
 use hyper::rt::Timer;
 use pin_project_lite::pin_project;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep_until};
 
+use crate::ahead::{Ahead, Socket};
 use crate::link::Link;
 use crate::settings::Settings;
 
@@ -30,6 +32,7 @@ pin_project! {
         stall: Stall,
         link: Arc<Link>,
         linger: Linger,
+        ahead: Option<Ahead>,
     }
 }
 
@@ -38,7 +41,13 @@ impl<S> Paced<S> {
     pub fn new(stream: S, link: &Arc<Link>, settings: &Settings) -> Self {
         let stall = Stall { limit: settings.client_read_timeout, since: None, sleep: None };
         let linger = Linger { limit: settings.refused_body_timeout, shut: false, sleep: None };
-        Self { stream, reads: Arc::default(), stall, link: Arc::clone(link), linger }
+        Self { stream, reads: Arc::default(), stall, link: Arc::clone(link), linger, ahead: None }
+    }
+
+    /// For HTTP/1, where nobody reads while a request runs: severs the link when the client turns out to be gone.
+    #[must_use]
+    pub fn watched(self) -> Self {
+        Self { ahead: Some(Ahead::default()), ..self }
     }
 
     /// The timer for hyper's `header_read_timeout` on this stream: the first head has `head` from now on, later ones have
@@ -48,9 +57,9 @@ impl<S> Paced<S> {
         HeadTimer { reads: Arc::clone(&self.reads), later: Arc::default(), head, idle }
     }
 
-    /// The stream itself.
-    pub fn into_inner(self) -> S {
-        self.stream
+    /// The stream itself, and what was read of it that nobody has taken.
+    pub fn into_parts(self) -> (S, BytesMut) {
+        (self.stream, self.ahead.map(Ahead::into_bytes).unwrap_or_default())
     }
 }
 
@@ -112,7 +121,10 @@ const SCRATCH: usize = 4096;
 impl<S: AsyncRead> AsyncRead for Paced<S> {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.project();
-        let read = this.stream.poll_read(context, buffer);
+        let read = match this.ahead {
+            Some(ahead) => ahead.poll_read(this.stream, context, buffer),
+            None => this.stream.poll_read(context, buffer),
+        };
         if read.is_ready() {
             this.reads.fetch_add(1, Ordering::Relaxed);
         }
@@ -120,7 +132,7 @@ impl<S: AsyncRead> AsyncRead for Paced<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite> AsyncWrite for Paced<S> {
+impl<S: AsyncRead + AsyncWrite + Socket> AsyncWrite for Paced<S> {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.project();
         let written = this.stream.poll_write(context, bytes);
@@ -141,9 +153,16 @@ impl<S: AsyncRead + AsyncWrite> AsyncWrite for Paced<S> {
         self.stream.is_write_vectored()
     }
 
+    /// hyper flushes whenever it has done what it could: the moment to look what the client does.
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let this = self.project();
-        let flushed = this.stream.poll_flush(context);
+        let mut this = self.project();
+        let flushed = this.stream.as_mut().poll_flush(context);
+        if let Some(ahead) = this.ahead
+            && this.link.is_answering()
+            && ahead.look(this.stream, context).is_break()
+        {
+            this.link.sever();
+        }
         this.stall.watch(context, flushed)
     }
 

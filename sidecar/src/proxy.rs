@@ -82,7 +82,7 @@ async fn connection(engine: Arc<Engine>, stream: TcpStream, client: Arc<Client>)
     if let Err(error) = configured {
         tracing::debug!(%error, "a client's socket could not be configured");
     }
-    let stream = Paced::new(stream, &client.link, &engine.settings);
+    let stream = Paced::new(stream, &client.link, &engine.settings).watched();
     let builder = http1_server(&engine.settings, &stream, engine.settings.connect_head_timeout);
     let service = service_fn(|request| {
         let (engine, client) = (Arc::clone(&engine), Arc::clone(&client));

@@ -22,6 +22,11 @@ impl<S> Rewind<S> {
     pub fn new(front: BytesMut, stream: S) -> Self {
         Self { front, stream }
     }
+
+    /// The stream behind.
+    pub fn get_ref(&self) -> &S {
+        &self.stream
+    }
 }
 
 impl<S: AsyncRead> AsyncRead for Rewind<S> {

@@ -35,7 +35,9 @@ pub async fn serve(engine: Arc<Engine>, client: Arc<Client>, destination: Destin
         tracing::error!("a tunnel is not a TCP stream");
         return;
     };
-    let (mut stream, mut first) = (parts.io.into_inner().into_inner(), BytesMut::from(&parts.read_buf[..]));
+    let (mut stream, ahead) = parts.io.into_inner().into_parts();
+    let mut first = BytesMut::from(&parts.read_buf[..]);
+    first.unsplit(ahead);
     let read = timeout(engine.settings.handshake_timeout, first_bytes(&mut stream, &mut first)).await;
     let code = match read {
         // Nobody loses anything when an unused tunnel ends.

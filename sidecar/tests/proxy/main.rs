@@ -8,6 +8,7 @@ mod certificates;
 mod combinations;
 mod connect;
 mod fields;
+mod gone;
 mod grpc;
 mod harness;
 mod http2;
