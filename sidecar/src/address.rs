@@ -56,6 +56,18 @@ pub const METADATA: &[(IpAddr, &str)] = &[
     (v4(169, 254, 170, 2), "ECS task credentials"),
     // docs.aws.amazon.com "EKS Pod Identity Agent".
     (v4(169, 254, 170, 23), "EKS pod identity"),
+    // docs.cloud-init.io "Scaleway": IPv4 and IPv6.
+    (v4(169, 254, 42, 42), "Scaleway instance metadata"),
+    (v6([0xfd00, 0x42, 0, 0, 0, 0, 0, 0x42]), "Scaleway instance metadata over IPv6"),
+    // tencentcloud.com "Viewing Instance Metadata": metadata.tencentyun.com.
+    (v4(169, 254, 0, 23), "Tencent Cloud instance metadata"),
+    // docs.oracle.com "Instance Metadata Service v2": IPv6-only subnets.
+    (v6([0xfd00, 0xc1, 0, 0, 0, 0, 0xa9fe, 0xa9fe]), "Oracle Cloud instance metadata over IPv6"),
+    // techdocs.akamai.com "Metadata service API": Linode, unique-local and link-local (OpenStack has the latter too).
+    (v6([0xfd00, 0xa9fe, 0xa9fe, 0, 0, 0, 0, 1]), "Linode instance metadata over IPv6"),
+    (v6([0xfe80, 0, 0, 0, 0, 0, 0xa9fe, 0xa9fe]), "OpenStack and Linode metadata over IPv6"),
+    // alibabacloud.com "ECS instance metadata": IPv6.
+    (v6([0xfd00, 0x100, 0, 0, 0, 0, 0x100, 0x200]), "Alibaba Cloud instance metadata over IPv6"),
     // alibabacloud.com "ECS instance metadata".
     (v4(100, 100, 100, 200), "Alibaba Cloud instance metadata"),
     // docs.oracle.com "Retrieving Instance Metadata" of Compute Classic; inside 192.0.0.0/24 of RFC 6890.
@@ -170,8 +182,9 @@ const ANYCAST_TURN: IpNet = net(v6([0x2001, 1, 0, 0, 0, 0, 0, 2]), 128);
 const ANYCAST_SRP: IpNet = net(v6([0x2001, 1, 0, 0, 0, 0, 0, 3]), 128);
 const AS112: IpNet = net(v6([0x2001, 4, 0x112, 0, 0, 0, 0, 0]), 48);
 
-/// The address that a packet would reach in the end: the embedded IPv4 address where there is one.
-fn plain(address: IpAddr) -> IpAddr {
+/// The address that a packet would reach in the end: the embedded IPv4 address where there is one (mapped, 6to4, NAT64).
+#[must_use]
+pub fn plain(address: IpAddr) -> IpAddr {
     let IpAddr::V6(v6) = address else { return address };
     let segments = v6.segments();
     match segments {

@@ -60,10 +60,22 @@ pub fn remove_hop_by_hop(headers: &mut HeaderMap, destination: &Destination) -> 
     for name in &HOP_BY_HOP {
         headers.remove(name);
     }
+    one_length(headers, destination)?;
     headers.remove(TE);
     if takes_trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
     }
+    Ok(())
+}
+
+/// Equal lengths become one (RFC 9112 6.3); HTTP/2 lets several through.
+fn one_length(headers: &mut HeaderMap, destination: &Destination) -> Result<(), Refusal> {
+    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
+    let Some(first) = lengths.next().cloned() else { return Ok(()) };
+    if lengths.any(|length| *length != first) {
+        return Err(Refusal::new(Code::BadRequest, destination).with_detail("Content-Length is there with two values"));
+    }
+    headers.insert(CONTENT_LENGTH, first);
     Ok(())
 }
 
@@ -159,8 +171,15 @@ pub fn to_http2<B>(request: &mut Request<B>, destination: &Destination, authorit
     }
 }
 
+/// The path and query as they came; an empty path is `/` (RFC 9110 4.2.3), which `http` reads so but does not write.
 fn path_and_query(uri: &Uri) -> PathAndQuery {
-    uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"))
+    let root = || PathAndQuery::from_static("/");
+    match uri.path_and_query() {
+        Some(sent) if sent.as_str() == "/" => root(),
+        Some(sent) if sent.as_str().starts_with(['/', '*']) => sent.clone(),
+        Some(sent) => PathAndQuery::try_from(format!("/{}", sent.as_str())).unwrap_or_else(|_| root()),
+        None => root(),
+    }
 }
 
 #[cfg(test)]
@@ -221,6 +240,29 @@ mod tests {
         *request.headers_mut() = headers(&[("cookie", "a=1"), ("cookie", "b=2")]);
         to_http1(&mut request, &HeaderValue::from_static("api.test"));
         assert_eq!(request.headers(), &headers(&[("cookie", "a=1; b=2"), ("host", "api.test")]));
+    }
+
+    #[test]
+    fn an_empty_path_is_written_as_a_slash() {
+        for (sent, written) in [
+            ("https://api.test", "/"),
+            ("https://api.test#/x", "/"),
+            ("https://api.test?q=1", "/?q=1"),
+            ("https://api.test/a?q", "/a?q"),
+        ] {
+            let mut request = Request::builder().uri(sent).body(()).unwrap();
+            to_http1(&mut request, &HeaderValue::from_static("api.test"));
+            assert_eq!(request.uri(), written, "{sent}");
+        }
+    }
+
+    #[test]
+    fn lengths_that_agree_become_one_and_others_are_refused() {
+        let mut sent = headers(&[("content-length", "5"), ("content-length", "5")]);
+        remove_hop_by_hop(&mut sent, &destination()).unwrap();
+        assert_eq!(sent, headers(&[("content-length", "5")]));
+        let mut sent = headers(&[("content-length", "5"), ("content-length", "6")]);
+        assert_eq!(remove_hop_by_hop(&mut sent, &destination()).unwrap_err().code, Code::BadRequest);
     }
 
     #[test]

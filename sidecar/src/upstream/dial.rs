@@ -91,13 +91,17 @@ impl Dialer {
         if self.is_proxy(address, port) {
             return Err(Code::ProxyLoop);
         }
-        if self.is_own(address.to_canonical()) { Err(Code::OwnAddress) } else { address::judge(address, private_cidrs) }
+        if self.is_own(address::plain(address)) {
+            Err(Code::OwnAddress)
+        } else {
+            address::judge(address, private_cidrs)
+        }
     }
 
     /// Whether a connection to the address would end at one of the sidecar's own listeners.
     #[must_use]
     pub fn is_proxy(&self, address: IpAddr, port: u16) -> bool {
-        let address = address.to_canonical();
+        let address = address::plain(address);
         self.listens_on(port) && (address.is_loopback() || address.is_unspecified() || self.is_own(address))
     }
 

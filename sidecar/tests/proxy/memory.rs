@@ -11,7 +11,11 @@ use crate::harness::{Setup, allow, resolve};
 const WARM_UP: u64 = 64 << 20;
 /// A body that was held would show in this by far, and it takes seconds in the development profile.
 const LONG: u64 = 256 << 20;
+/// What may be left at the end beyond what the warm-up left.
 const ALLOWED_GROWTH_KIB: u64 = 4 << 10;
+/// What may be there on the way: the allocator gives back what a burst took a little later. A body that was held is
+/// sixteen times as much.
+const ALLOWED_PEAK_KIB: u64 = 16 << 10;
 
 async fn down(client: &mut Client, base: &str, length: u64) {
     let request = Request::get(format!("{base}/bytes/{length}")).body(empty_body()).unwrap();
@@ -36,8 +40,9 @@ async fn memory_stays_flat(protocol: &str) {
     let before = setup.sidecar.rss_kib();
     down(&mut client, &base, LONG).await;
     up(&mut client, &base, LONG).await;
-    let peak = setup.sidecar.peak_rss_kib();
-    assert!(peak <= before + ALLOWED_GROWTH_KIB, "{before} KiB after the first bodies, {peak} KiB at the peak");
+    let (after, peak) = (setup.sidecar.rss_kib(), setup.sidecar.peak_rss_kib());
+    assert!(after <= before + ALLOWED_GROWTH_KIB, "{before} KiB after the first bodies, {after} KiB at the end");
+    assert!(peak <= before + ALLOWED_PEAK_KIB, "{before} KiB after the first bodies, {peak} KiB at the peak");
 }
 
 #[tokio::test]
