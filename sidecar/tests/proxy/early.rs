@@ -2,14 +2,17 @@
 
 #![allow(clippy::unwrap_used, reason = "what fails in a helper fails the test")]
 
+use http::Request;
+use sandgate_testkit::client::pattern_body;
 use sandgate_testkit::origin::Protocols;
 use sandgate_testkit::pki::TestCa;
+use sandgate_testkit::raw_origin::scripts::{self, Http2Step};
 use sandgate_testkit::raw_origin::{RawConnection, RawOrigin};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
-use crate::beside::{client, code, destination, setup, stream, uri};
+use crate::beside::{VERSIONS, client, code, destination, setup, stream, uri};
 use crate::harness::{DEADLINE, Setup, until};
 
 const HALF: usize = 500_000;
@@ -100,4 +103,24 @@ async fn an_upload_that_goes_on_after_the_response_ends_when_the_policy_no_longe
     tokio::time::timeout(DEADLINE, cut).await.expect("the upload is cut off");
     until("open connections", async || setup.metric("sandgate_open_connections").await == Some(0.0)).await;
     assert_eq!(ends_of_uploads(&setup), 1);
+}
+
+/// The origin's window stays closed, so nobody asks the body for more: the account ends without it.
+#[tokio::test]
+async fn an_upload_that_the_origin_takes_no_more_of_after_its_response_ends_with_the_idle_time() {
+    for alpn in VERSIONS {
+        let ca = TestCa::new();
+        let answer = |connection| scripts::http2(connection, |_| Http2Step::Answer);
+        let origin = RawOrigin::tls(&ca, Protocols::Http2, answer).await;
+        let setup = setup(&ca, origin.port(), "    limits: {concurrent_requests: 1, idle: 300ms}\n", &[]).await;
+        let mut uploading = client(&setup, origin.port(), alpn).await;
+        let request = Request::post(uri(origin.port(), "/upload")).body(pattern_body(1 << 30, true)).unwrap();
+        assert_eq!(uploading.fetch(request).await.unwrap().status, 200);
+        let is_end = |line: &serde_json::Value| line["kind"] == "request" && line["path"] == "/upload";
+        let line = setup.sidecar.wait_for_audit(is_end, DEADLINE).await;
+        assert_eq!((&line["code"], &line["status"]), (&"idle_timeout".into(), &200.into()), "{alpn}");
+        assert!(line["bytes_up"].as_u64() > Some(0), "{line}");
+        let mut other = client(&setup, origin.port(), alpn).await;
+        assert_eq!(other.get(&uri(origin.port(), "/")).await.unwrap().status, 200, "{alpn}: its place is free");
+    }
 }
