@@ -51,7 +51,8 @@ pub struct AuditSettings {
     pub identity: Identity,
     /// Where lines go.
     pub output: AuditOutput,
-    /// How many records may wait for the writer, at least 1. Those beyond it are counted as lost.
+    /// How many records may wait for the writer, at least 1. Those beyond it are counted as lost; of refusals, which
+    /// whoever is refused can make at will, those beyond three quarters of it.
     pub queue: usize,
     /// Sees every record, also those that are lost.
     pub observer: Option<Observer>,
@@ -65,6 +66,7 @@ pub struct Audit(Arc<Shared>);
 
 struct Shared {
     queue: Option<SyncSender<Entry>>,
+    most_refusals: usize,
     progress: Arc<Progress>,
     observer: Option<Observer>,
 }
@@ -75,6 +77,12 @@ struct Entry {
     record: Box<Record>,
 }
 
+impl Entry {
+    fn is_refusal(&self) -> bool {
+        self.record.verdict == Verdict::Denied
+    }
+}
+
 impl Audit {
     /// Opens the output and starts the writing thread.
     ///
@@ -82,16 +90,18 @@ impl Audit {
     /// Where the file cannot be opened for appending, or no thread can be started.
     pub fn start(settings: AuditSettings) -> io::Result<Self> {
         let progress = Arc::new(Progress::new(settings.lost));
+        let places = settings.queue.max(1);
         let queue = match open(&settings.output)? {
             Some(file) => {
-                let (sender, receiver) = sync_channel(settings.queue.max(1));
+                let (sender, receiver) = sync_channel(places);
                 let writer = Writer::new(file, settings.identity, Arc::clone(&progress));
                 std::thread::Builder::new().name("audit".into()).spawn(move || writer.run(&receiver))?;
                 Some(sender)
             }
             None => None,
         };
-        Ok(Self(Arc::new(Shared { queue, progress, observer: settings.observer })))
+        let most_refusals = (places - places / 4).max(1);
+        Ok(Self(Arc::new(Shared { queue, most_refusals, progress, observer: settings.observer })))
     }
 
     /// An audit log that goes nowhere, for tests of other parts.
@@ -99,18 +109,27 @@ impl Audit {
     pub fn none() -> Self {
         static LOST: OnceLock<IntCounter> = OnceLock::new();
         let lost = LOST.get_or_init(|| IntCounter::new("unused", "Unused.").expect("the name is valid")).clone();
-        Self(Arc::new(Shared { queue: None, progress: Arc::new(Progress::new(lost)), observer: None }))
+        let progress = Arc::new(Progress::new(lost));
+        Self(Arc::new(Shared { queue: None, most_refusals: 1, progress, observer: None }))
     }
 
-    /// Queues a record. Never waits: where the queue is full, the record is counted as lost, and the next line that is
-    /// written says how many were.
+    /// Queues a record. Never waits: where the queue is full, or a refusal's part of it, the record is counted as lost,
+    /// and the next line that is written says how many were.
     pub fn record(&self, record: Record) {
         if let Some(observer) = &self.0.observer {
             observer(&record);
         }
         let Some(queue) = &self.0.queue else { return };
         self.0.progress.accept();
-        if queue.try_send(Entry { time: SystemTime::now(), record: Box::new(record) }).is_err() {
+        let entry = Entry { time: SystemTime::now(), record: Box::new(record) };
+        let is_refusal = entry.is_refusal();
+        if is_refusal && !self.0.progress.begin_refusal(self.0.most_refusals) {
+            return self.0.progress.lose();
+        }
+        if queue.try_send(entry).is_err() {
+            if is_refusal {
+                self.0.progress.end_refusal();
+            }
             self.0.progress.lose();
         }
     }
@@ -220,6 +239,39 @@ mod tests {
         let (written, reported) = counted.join().unwrap();
         assert_eq!(reported, lost.get());
         assert_eq!(written + reported, 5001);
+    }
+
+    #[test]
+    fn refusals_without_end_leave_room_for_the_lines_of_what_was_allowed() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = pipe(&directory);
+        let opening = reader(&path);
+        let settings = settings(AuditOutput::File(path), 40);
+        let lost = settings.lost.clone();
+        let audit = Audit::start(settings).unwrap();
+        let file = opening.join().unwrap();
+        let refusal = |connection| Record { verdict: Verdict::Denied, ..record(connection) };
+        for connection in 0..5000 {
+            audit.record(refusal(connection));
+        }
+        // Nobody reads, so the writer is stuck by now or will be, and takes no more than a batch away.
+        let before = lost.get();
+        assert!(before > 0);
+        for connection in 5000..5010 {
+            audit.record(record(connection));
+        }
+        assert_eq!(lost.get(), before, "a line of what was allowed is lost");
+        let text = thread::spawn(move || io::read_to_string(file).unwrap());
+        assert!(audit.flush(PATIENCE));
+        // The places of the refusals are free again.
+        for connection in 0..30 {
+            audit.record(refusal(connection));
+        }
+        assert_eq!(lost.get(), before);
+        assert!(audit.flush(PATIENCE));
+        drop(audit);
+        let allowed = text.join().unwrap().lines().filter(|line| line.contains("\"allowed\"")).count();
+        assert_eq!(allowed, 10);
     }
 
     /// Reads lines to the end: how many there were, and how many losses they report.

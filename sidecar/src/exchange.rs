@@ -1,11 +1,13 @@
 //! One request and its response while they run: what both directions share.
 
+use std::ops::Deref;
 use std::pin::Pin;
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use atomic_waker::AtomicWaker;
 use tokio::time::{Sleep, sleep_until};
 
 use crate::enforcement::Lease;
@@ -22,6 +24,11 @@ pub struct Exchange {
     request_complete: AtomicBool,
     too_large: AtomicBool,
     request_fault: OnceLock<Code>,
+    /// How many bodies of the request there are: two for a moment where it is sent again.
+    uploads: AtomicUsize,
+    upload_stopped: AtomicBool,
+    /// Who waits for the end of the upload.
+    after_upload: AtomicWaker,
 }
 
 impl Exchange {
@@ -36,6 +43,9 @@ impl Exchange {
             request_complete: AtomicBool::new(false),
             too_large: AtomicBool::new(false),
             request_fault: OnceLock::new(),
+            uploads: AtomicUsize::new(0),
+            upload_stopped: AtomicBool::new(false),
+            after_upload: AtomicWaker::new(),
         }
     }
 
@@ -65,6 +75,7 @@ impl Exchange {
     /// The request's body has been read to its end.
     pub fn complete_request(&self) {
         self.request_complete.store(true, Ordering::Release);
+        self.after_upload.wake();
     }
 
     /// Whether the request's body has been read to its end.
@@ -96,8 +107,56 @@ impl Exchange {
         self.request_fault.get().copied()
     }
 
+    /// Nothing of the request's body goes to the origin any more.
+    pub fn stop_upload(&self) {
+        self.upload_stopped.store(true, Ordering::Release);
+    }
+
+    /// Whether nothing of the request's body may go to the origin any more.
+    #[must_use]
+    pub fn is_upload_stopped(&self) -> bool {
+        self.upload_stopped.load(Ordering::Acquire)
+    }
+
+    /// Ends when the request's body has been read to its end, or nobody reads it any more. One task may wait.
+    pub async fn upload_ended(&self) {
+        let ended = || self.is_request_complete() || self.uploads.load(Ordering::Acquire) == 0;
+        std::future::poll_fn(|context| {
+            self.after_upload.register(context.waker());
+            if ended() { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+    }
+
     fn idle_deadline(&self, limit: Duration) -> Instant {
         self.lease.moved_at() + limit
+    }
+}
+
+/// A request body's share in its exchange: while there is one, the upload has not ended.
+pub struct Upload(Arc<Exchange>);
+
+impl Upload {
+    /// Begins an upload.
+    #[must_use]
+    pub fn of(exchange: Arc<Exchange>) -> Self {
+        exchange.uploads.fetch_add(1, Ordering::AcqRel);
+        Self(exchange)
+    }
+}
+
+impl Deref for Upload {
+    type Target = Arc<Exchange>;
+
+    fn deref(&self) -> &Arc<Exchange> {
+        &self.0
+    }
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        self.0.uploads.fetch_sub(1, Ordering::AcqRel);
+        self.0.after_upload.wake();
     }
 }
 
@@ -112,6 +171,12 @@ impl IdleTimer {
     #[must_use]
     pub fn new(limit: Duration) -> Self {
         Self { limit, sleep: None }
+    }
+
+    /// A timer with the same limit.
+    #[must_use]
+    pub fn again(&self) -> Self {
+        Self::new(self.limit)
     }
 
     /// Ready when neither direction of `exchange` has carried anything for the limit.

@@ -89,7 +89,8 @@ impl Ledger {
         }
     }
 
-    /// Ends the account of a refused request: with the decision, or after an admitted one could not be served.
+    /// Ends the account of a refused request: with the decision, or after an admitted one could not be served. An address
+    /// is judged only when it is dialled, so that verdict takes the place of the one before.
     pub fn refuse(&mut self, refusal: &Refusal) {
         let Some(mut account) = self.0.take() else { return };
         account.record.status = Some(refusal.code.status());
@@ -97,6 +98,10 @@ impl Ledger {
             account.record.code = Some(refusal.code);
             account.decide();
             return;
+        }
+        if judges_address(refusal.code) {
+            account.record.verdict = Verdict::Denied;
+            account.engine.metrics.decided(Verdict::Denied, Some(refusal.code));
         }
         account.end(None, Some(refusal.code));
     }
@@ -147,6 +152,11 @@ impl Account {
         }
         self.engine.audit.record(self.record);
     }
+}
+
+/// Whether the verdict of a request is taken back by `code`.
+fn judges_address(code: Code) -> bool {
+    matches!(code, Code::MetadataAddress | Code::OwnAddress | Code::AddressNotAllowed | Code::ProxyLoop)
 }
 
 impl Drop for Ledger {

@@ -39,6 +39,12 @@ impl Permit {
     pub fn unlimited() -> Self {
         Self(None)
     }
+
+    /// Gives the place to whoever outlives this permit; this one counts nothing then.
+    #[must_use]
+    pub fn hand_over(&mut self) -> Self {
+        Self(self.0.take())
+    }
 }
 
 impl Drop for Permit {

@@ -271,6 +271,17 @@ sandgate: what the command asked for
     }
 
     #[test]
+    fn a_request_that_is_refused_after_its_verdict_is_counted_once() {
+        let refused = Some(Code::AddressNotAllowed);
+        let tally = tally(&[
+            record(Kind::Decision, 1, "inner.test", Verdict::Allowed, None),
+            record(Kind::Request, 1, "inner.test", Verdict::Denied, refused),
+        ]);
+        let told: Vec<_> = tally.told().map(|(line, count)| (line.verdict, line.code, count)).collect();
+        assert_eq!(told, [(Outcome::Refused, Some("address_not_allowed"), 1)]);
+    }
+
+    #[test]
     fn a_command_that_asked_for_nothing_is_told_so() {
         assert_eq!(Tally::default().text(), "sandgate: no request came to the proxy\n");
         assert_eq!(Tally::default().write(Format::None), None);

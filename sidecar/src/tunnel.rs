@@ -103,7 +103,11 @@ async fn close(mut stream: TcpStream) {
 fn refuse(engine: &Engine, client: &Client, destination: &Destination, code: Code) {
     let mut line = Record::new(Kind::TunnelEnd, client.connection, Verdict::Denied).to(destination);
     line.scheme = None;
+    let verdict = engine.enforcement.current().policy.judge_connect(&destination.host, destination.port);
+    line.rule = verdict.https.or(verdict.http).map(|rule| Arc::clone(&rule.id));
     line.code = Some(code);
+    // No response fits into what was no request.
+    line.status = Some(code.status());
     engine.metrics.decided(line.verdict, line.code);
     engine.audit.record(line);
 }

@@ -1,6 +1,6 @@
 //! What an audit line says, and what it leaves out: version 1 of its fields.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -150,8 +150,9 @@ impl Record {
     }
 }
 
-/// A path as it may be logged: no query and no fragment, at most 256 bytes, long segments as `*`. There is no other way
-/// to get a path into a line.
+/// A path as it may be logged: no query and no fragment, at most 256 bytes, long segments as `*`, and percent-encoded what
+/// is not printable ASCII, so that no path rearranges the terminal that shows it. There is no other way to get a path into
+/// a line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct LoggedPath(String);
 
@@ -165,13 +166,31 @@ impl LoggedPath {
             if index > 0 {
                 logged.push('/');
             }
-            logged.push_str(if segment.chars().nth(MAX_SEGMENT_CHARS).is_some() { "*" } else { segment });
+            push_printable(&mut logged, if segment.chars().nth(MAX_SEGMENT_CHARS).is_some() { "*" } else { segment });
             if logged.len() > MAX_PATH_BYTES {
-                logged.truncate(logged.floor_char_boundary(MAX_PATH_BYTES));
+                cut(&mut logged);
                 break;
             }
         }
         Self(logged)
+    }
+}
+
+fn push_printable(logged: &mut String, segment: &str) {
+    for byte in segment.bytes() {
+        if byte.is_ascii_graphic() {
+            logged.push(char::from(byte));
+        } else {
+            let _ = write!(logged, "%{byte:02X}");
+        }
+    }
+}
+
+/// Cuts a path of ASCII, but not within a percent-encoded byte.
+fn cut(logged: &mut String) {
+    logged.truncate(MAX_PATH_BYTES);
+    if let Some(at) = logged.rfind('%').filter(|at| at + 3 > MAX_PATH_BYTES) {
+        logged.truncate(at);
     }
 }
 
@@ -316,7 +335,8 @@ mod tests {
             ("", ""),
             (&format!("/v1/{long}/x?y"), "/v1/*/x"),
             (&format!("/{}/", &long[1..]), &format!("/{}/", &long[1..])),
-            (&format!("/{}", "\u{e9}".repeat(24)), &format!("/{}", "\u{e9}".repeat(24))),
+            (&format!("/{}", "\u{e9}".repeat(24)), &format!("/{}", "%C3%A9".repeat(24))),
+            ("/a\u{202e}b\u{9b}2J/%e9 \u{7f}", "/a%E2%80%AEb%C2%9B2J/%e9%20%7F"),
         ] {
             assert_eq!(LoggedPath::of(path).to_string(), logged, "{path}");
         }
@@ -324,9 +344,14 @@ mod tests {
 
     #[test]
     fn long_paths_and_methods_are_cut() {
-        for path in ["/abc".repeat(200), "/\u{20ac}\u{20ac}".repeat(200)] {
+        for (path, whole) in [
+            ("/abc".repeat(200), "/abc".repeat(200)),
+            ("/a%2b".repeat(200), "/a%2b".repeat(200)),
+            ("/\u{20ac}\u{20ac}".repeat(200), "/%E2%82%AC%E2%82%AC".repeat(200)),
+        ] {
             let logged = LoggedPath::of(&path).to_string();
-            assert!(path.starts_with(&logged) && (253..=256).contains(&logged.len()), "{logged}");
+            assert!(whole.starts_with(&logged) && (254..=256).contains(&logged.len()), "{logged}");
+            assert!(logged.rfind('%').is_none_or(|at| at + 3 <= logged.len()), "{logged}");
         }
         let mut record = Record::new(Kind::Request, 1, Verdict::Allowed);
         record.method = Some(Method::from_bytes(&[b'M'; 1000]).unwrap());

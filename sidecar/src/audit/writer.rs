@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Write};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -29,6 +29,8 @@ pub(super) struct Progress {
     /// Records lost since the last line that said so.
     unreported: AtomicU64,
     lost: IntCounter,
+    /// How many refusals wait in the queue.
+    refusals: AtomicUsize,
     /// How many of the accepted records are written or lost.
     settled: Mutex<u64>,
     /// For those who flush: `settled` grew.
@@ -44,6 +46,7 @@ impl Progress {
             accepted: AtomicU64::new(0),
             unreported: AtomicU64::new(0),
             lost,
+            refusals: AtomicUsize::new(0),
             settled: Mutex::new(0),
             grown: Condvar::new(),
             hurry: Condvar::new(),
@@ -58,6 +61,17 @@ impl Progress {
         self.unreported.fetch_add(1, Ordering::Relaxed);
         self.lost.inc();
         self.settle(1);
+    }
+
+    /// Takes a place for a refusal in the queue, of which they have `most`.
+    pub(super) fn begin_refusal(&self, most: usize) -> bool {
+        let fits = |waiting| (waiting < most).then_some(waiting + 1);
+        self.refusals.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).is_ok()
+    }
+
+    /// Gives the place back.
+    pub(super) fn end_refusal(&self) {
+        self.refusals.fetch_sub(1, Ordering::Relaxed);
     }
 
     fn settle(&self, records: u64) {
@@ -119,6 +133,9 @@ impl Writer {
     }
 
     fn append(&mut self, entry: &Entry) {
+        if entry.is_refusal() {
+            self.progress.end_refusal();
+        }
         let lost = self.progress.unreported.swap(0, Ordering::Relaxed);
         write_line(&mut self.batch, &self.identity, entry.time, lost, &entry.record);
     }

@@ -11,7 +11,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use super::BodyError;
-use crate::exchange::Exchange;
+use crate::exchange::{Exchange, Upload};
 use crate::expect::Gate;
 use crate::refusal::Code;
 
@@ -26,7 +26,7 @@ pub struct RequestBody {
     turn: usize,
     /// What an earlier sending had taken already.
     again: VecDeque<Bytes>,
-    exchange: Arc<Exchange>,
+    exchange: Upload,
     limit: Option<u64>,
     gate: Option<Arc<Gate>>,
 }
@@ -83,7 +83,7 @@ impl Recovery {
         let mut source = lock(shared);
         let again = source.kept.clone()?.into();
         source.turn += 1;
-        let (turn, exchange, gate) = (source.turn, Arc::clone(&self.exchange), self.gate.clone());
+        let (turn, exchange, gate) = (source.turn, Upload::of(Arc::clone(&self.exchange)), self.gate.clone());
         Some(RequestBody { source: Some(Arc::clone(shared)), turn, again, exchange, limit: self.limit, gate })
     }
 
@@ -105,6 +105,7 @@ impl RequestBody {
         if incoming.is_end_stream() {
             return Self::empty(exchange);
         }
+        let exchange = Upload::of(exchange);
         let source = Source { incoming, ended: false, turn: 0, kept: Some(Vec::new()) };
         Self { source: Some(Arc::new(Mutex::new(source))), turn: 0, again: VecDeque::new(), exchange, limit, gate }
     }
@@ -112,6 +113,7 @@ impl RequestBody {
     /// No body.
     pub fn empty(exchange: Arc<Exchange>) -> Self {
         exchange.complete_request();
+        let exchange = Upload::of(exchange);
         Self { source: None, turn: 0, again: VecDeque::new(), exchange, limit: None, gate: None }
     }
 
@@ -149,6 +151,9 @@ impl Body for RequestBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if self.exchange.is_upload_stopped() {
+            return Poll::Ready(Some(Err(BodyError::NotWanted)));
+        }
         if let Some(gate) = &self.gate {
             if ready!(gate.poll_open(context)).is_err() {
                 return Poll::Ready(Some(Err(BodyError::NotWanted)));

@@ -1,5 +1,5 @@
-//! A response's body on its way to the client. With its end, however it comes, the account of the request is closed and
-//! the origin's connection goes back to the pool or is dropped.
+//! A response's body on its way to the client. With its end, however it comes, the origin's connection goes back to the
+//! pool or is dropped, and the account of the request is closed: at once, or when the rest of an upload has ended.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -10,6 +10,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 use hyper::body::Incoming;
+use tokio::runtime::Handle;
 
 use super::BodyError;
 use crate::exchange::{Exchange, IdleTimer};
@@ -37,12 +38,13 @@ pub struct Relayed {
     whole: bool,
     ended: Option<Code>,
     ledger: Ledger,
-    _permit: Permit,
+    permit: Permit,
 }
 
 impl Relayed {
     /// The body of a response that comes over `channel`, which goes back to the pool if the body ends well. It is ended
-    /// when nothing moves for `idle`, or the exchange's lease is revoked; the ledger is closed with it.
+    /// when nothing moves for `idle`, or the exchange's lease is revoked. The ledger is closed and the permit given
+    /// back when both directions have ended.
     #[must_use]
     pub fn new(
         incoming: Incoming,
@@ -54,7 +56,7 @@ impl Relayed {
     ) -> Self {
         exchange.lease.bound_idle(idle);
         let (idle, channel) = (IdleTimer::new(idle), Some(channel));
-        Self { incoming, exchange, channel, gate: None, idle, whole: false, ended: None, ledger, _permit: permit }
+        Self { incoming, exchange, channel, gate: None, idle, whole: false, ended: None, ledger, permit }
     }
 
     /// The request's body may still wait behind `gate`: then it is not sent once this body has ended.
@@ -114,9 +116,33 @@ impl Drop for Relayed {
         if let Some(gate) = self.gate.take() {
             gate.abandon();
         }
-        let code = if whole { None } else { Some(self.ended.unwrap_or_else(|| self.broken_off())) };
-        self.ledger.hand_over().close(&self.exchange, code);
+        let ledger = self.ledger.hand_over();
+        if !whole {
+            self.exchange.stop_upload();
+            return ledger.close(&self.exchange, Some(self.ended.unwrap_or_else(|| self.broken_off())));
+        }
+        match Handle::try_current() {
+            Ok(runtime) if !self.exchange.is_request_complete() => {
+                let (exchange, idle) = (Arc::clone(&self.exchange), self.idle.again());
+                runtime.spawn(finish_upload(exchange, idle, ledger, self.permit.hand_over()));
+            }
+            _ => ledger.close(&self.exchange, None),
+        }
     }
+}
+
+/// Keeps the account of a request open whose whole response came before its body's end: the client may send on.
+async fn finish_upload(exchange: Arc<Exchange>, mut idle: IdleTimer, ledger: Ledger, permit: Permit) {
+    let code = tokio::select! {
+        biased;
+        () = exchange.lease.revoked() => Some(Code::PolicyChanged),
+        () = exchange.upload_ended() => exchange.is_too_large().then_some(Code::BodyTooLarge),
+        () = idle.expired(&exchange) => Some(Code::IdleTimeout),
+    };
+    exchange.stop_upload();
+    // The place is free before the line says that the request is over.
+    drop(permit);
+    ledger.close(&exchange, code);
 }
 
 impl Body for ResponseBody {

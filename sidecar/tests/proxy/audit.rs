@@ -163,3 +163,29 @@ async fn lost_lines_are_counted_and_the_next_line_says_how_many() {
     };
     assert!(tokio::time::timeout(DEADLINE, more).await.expect("the loss is said") >= counted);
 }
+
+#[tokio::test]
+async fn a_request_whose_address_is_refused_ends_as_denied() {
+    let origin = start_origin().await;
+    let policy = format!("  - id: origin\n    host: origin.test\n    ports: [{}]\n", origin.port());
+    let setup = Setup::start(origin.ca(), &policy, &["--resolve", &resolve(&origin)]).await;
+    let denials = "sandgate_decisions_total{code=\"address_not_allowed\",verdict=\"denied\"}";
+    let fetched = setup.client(&origin).await.get(&url(&origin, "/zen")).await.unwrap();
+    assert_eq!(fetched.status, 403);
+    let line = setup.sidecar.wait_for_audit(|line| line["kind"] == "request", DEADLINE).await;
+    assert_eq!((&line["verdict"], &line["code"]), (&"denied".into(), &"address_not_allowed".into()));
+    assert_eq!((&line["status"], &line["rule"]), (&403.into(), &"origin".into()));
+    assert_eq!(setup.metric(denials).await, Some(1.0));
+}
+
+#[tokio::test]
+async fn a_tunnel_closed_without_a_response_has_the_rule_and_the_status_that_would_have_fitted() {
+    let origin = start_origin().await;
+    let setup = setup(&origin, "").await;
+    let mut stream = tunnel(setup.sidecar.proxy(), &format!("origin.test:{}", origin.port())).await.unwrap();
+    stream.write_all(b"SSH-2.0-x\r\n").await.unwrap();
+    assert_eq!(read_all(&mut stream, DEADLINE).await.bytes, b"");
+    let line = setup.sidecar.wait_for_audit(|line| line["kind"] == "tunnel_end", DEADLINE).await;
+    assert_eq!((&line["code"], &line["status"]), (&"unknown_protocol".into(), &400.into()));
+    assert_eq!((&line["verdict"], &line["rule"]), (&"denied".into(), &"origin".into()));
+}

@@ -7,6 +7,7 @@ mod beside;
 mod certificates;
 mod combinations;
 mod connect;
+mod early;
 mod fields;
 mod gone;
 mod grpc;
