@@ -178,11 +178,9 @@ fn command() -> Command {
                     .value_name("TIME")
                     .value_parser(settings::duration)
                     .help("Go on asking for this long until it is well, such as 10s; without it, ask once"),
-                Arg::new("address")
-                    .long("address")
-                    .value_name("ADDR:PORT")
-                    .value_parser(settings::listener)
-                    .help("The health port [default: SANDGATE_ADMIN_LISTEN on loopback, or 127.0.0.1:8081]"),
+                Arg::new("address").long("address").value_name("ADDR:PORT").value_parser(settings::listener).help(
+                    "The health port [default: SANDGATE_ADMIN_LISTEN on loopback, or port 8081 on ::1 and 127.0.0.1]",
+                ),
             ]),
         ])
 }
