@@ -116,6 +116,31 @@ fn everything_wrong_is_named_at_once_with_its_source() {
 }
 
 #[test]
+fn a_number_without_end_is_refused_with_its_range() {
+    for (name, value, range) in [
+        ("workers", "100000", "from 1 to 1024"),
+        ("max-connections", "18446744073709551615", "from 1 to 1000000"),
+        ("audit-queue", "1000000000", "from 1 to 1000000"),
+        ("leaf-cache-size", "1000001", "from 1 to 1000000"),
+        ("max-head-fields", "1000000000", "from 1 to 10000"),
+        ("max-head-bytes", "1GiB", "from 8KiB to 1MiB"),
+        ("max-streams", "2147483648", "from 1 to 2147483647"),
+        ("pool-per-host", "100001", "from 1 to 100000"),
+        ("pool-size", "100001", "from 1 to 100000"),
+        ("pool-h2-connections", "100001", "from 1 to 100000"),
+        ("tcp-keepalive", "10h", "from 4s to 9h"),
+        ("tcp-keepalive", "1s", "from 4s to 9h"),
+    ] {
+        let problems = flags(&[(name, value)]).unwrap_err();
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        assert!(
+            problems[0].starts_with(&format!("--{name}: \"{value}\"")) && problems[0].ends_with(range),
+            "{problems:?}"
+        );
+    }
+}
+
+#[test]
 fn two_policies_at_once_are_an_error_that_names_both() {
     let given = Given {
         flags: &[("policy", "p.yaml")],
