@@ -46,6 +46,13 @@ pub enum Action {
         /// How long to go on asking until it is well; zero for one question.
         wait: Duration,
     },
+    /// Print the environment of a program that uses the proxy.
+    Environment {
+        /// Where the proxy is.
+        proxy: SocketAddr,
+        /// The directory with its trust files.
+        trust_dir: PathBuf,
+    },
 }
 
 /// A text instead of an action: help, the version, or what is wrong.
@@ -116,6 +123,9 @@ pub fn parse(
         }),
         Some(("validate", matches)) => Ok(Action::Validate { policy: one(matches, "policy") }),
         Some(("healthcheck", matches)) => healthcheck(matches, variables),
+        Some(("environment", matches)) => {
+            Ok(Action::Environment { proxy: one(matches, "listen"), trust_dir: one(matches, "trust-dir") })
+        }
         _ => Err(command().error(clap::error::ErrorKind::MissingSubcommand, "a subcommand is missing").into()),
     }
 }
@@ -181,6 +191,20 @@ fn command() -> Command {
                 Arg::new("address").long("address").value_name("ADDR:PORT").value_parser(settings::listener).help(
                     "The health port [default: SANDGATE_ADMIN_LISTEN on loopback, or port 8081 on ::1 and 127.0.0.1]",
                 ),
+            ]),
+            subcommand("environment", help::ENVIRONMENT, help::ENVIRONMENT_EXAMPLES).args([
+                Arg::new("trust-dir")
+                    .long("trust-dir")
+                    .value_name("DIR")
+                    .required(true)
+                    .value_parser(value_parser!(PathBuf))
+                    .help("The directory that serve writes the trust files into"),
+                Arg::new("listen")
+                    .long("listen")
+                    .value_name("ADDR:PORT")
+                    .default_value("127.0.0.1:8080")
+                    .value_parser(settings::listener)
+                    .help("Where the proxy is"),
             ]),
         ])
 }

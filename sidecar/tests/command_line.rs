@@ -132,6 +132,19 @@ fn healthcheck_is_1_where_nothing_answers() {
 }
 
 #[test]
+fn the_environment_is_printed_for_a_shell() {
+    let output = sidecar().args(["environment", "--trust-dir", "/run/trust/", "--listen", "[::1]:1"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    let lines = text(&output.stdout);
+    for line in ["export https_proxy='http://[::1]:1'", "export SSL_CERT_FILE='/run/trust/bundle.crt'"] {
+        assert!(lines.lines().any(|printed| printed == line), "{lines}");
+    }
+    let output = sidecar().args(["environment", "--trust-dir", "/a:b"]).output().unwrap();
+    assert_eq!((output.status.code(), text(&output.stdout).as_str()), (Some(64), ""));
+    assert_eq!(sidecar().arg("environment").output().unwrap().status.code(), Some(64));
+}
+
+#[test]
 fn the_version_goes_to_stdout() {
     let output = sidecar().arg("--version").output().unwrap();
     assert_eq!(output.status.code(), Some(0));

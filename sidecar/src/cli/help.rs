@@ -69,3 +69,12 @@ Examples:
     sandgate-sidecar healthcheck --wait 10s
 
 Exit codes: 0 well, 1 not, 64 for wrong usage.";
+
+pub(super) const ENVIRONMENT: &str = "Print the environment of a program that uses serve, for a shell";
+pub(super) const ENVIRONMENT_EXAMPLES: &str = "\
+Examples:
+  In the shell that starts the program:
+    eval \"$(sandgate-sidecar environment --trust-dir /etc/proxy-ca)\"
+
+docs/environment.md says which client reads which variable.
+Exit codes: 0, or 64 for wrong usage.";
