@@ -243,6 +243,9 @@ impl Settings {
                 layers.refuse_setting("allowed-domains", &problem.message);
             }
         }
+        if let (CaSource::Generate, Some(origin)) = (self.ca, layers.origin("ca-dir")) {
+            layers.warn(format!("{origin} is ignored, because a CA is made at start: set --ca files to use that one"));
+        }
         if self.ca == CaSource::Files && self.ca_name_constraints {
             let reason = "only a CA that is made here can be constrained: set --ca generate too, or remove this";
             layers.refuse_setting("ca-name-constraints", reason);
