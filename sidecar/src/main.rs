@@ -114,21 +114,30 @@ async fn until_a_signal(settings: Settings) -> anyhow::Result<u8> {
     Ok(0)
 }
 
-/// The signals that ask for the end.
+/// The signals that ask for the end, and SIGHUP, which does not.
 struct Ends {
     terminate: Signal,
     interrupt: Signal,
+    hangup: Signal,
 }
 
 impl Ends {
     fn watch() -> io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
     }
 
     async fn next(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+                // Elsewhere it means to read the settings again. Without a handler it would end us without a drain.
+                _ = self.hangup.recv() => info!("the policy and the CA are read again by themselves; SIGHUP is ignored"),
+            }
         }
     }
 }

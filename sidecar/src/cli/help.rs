@@ -26,6 +26,8 @@ Examples:
       --ca generate --trust-dir ./trust
 
 Every setting can stand in a variable or in a file too; --help says more about each.
+SIGTERM and SIGINT drain and end; a second one ends at once. SIGHUP is ignored: the policy and
+the CA are read again by themselves when they change. Other signals end without a drain.
 Exit codes: 0 after a signal, 1 where it could not start or go on, 64 for wrong usage.";
 
 pub(super) const RUN: &str = "Run one command with a proxy of its own, and say at the end what it reached";
