@@ -37,7 +37,7 @@ pub(crate) fn generate(args: &GenerateArgs, out: &mut impl Write) -> Result<()> 
     let overwrite = if args.force { Overwrite::Replace } else { Overwrite::Refuse };
     let replaced = args.force && directory.file(CA_CERT_FILE).exists();
     let authority = make(&profile)?;
-    directory.write(&authority, overwrite)?;
+    directory.write(&authority, overwrite).map_err(|error| or_rotate(error, &args.out))?;
 
     writeln!(out, "Made a CA.")?;
     describe(out, &authority, &directory)?;
@@ -182,6 +182,19 @@ fn with_hint(error: DirectoryError, path: &Path) -> anyhow::Error {
     let path = path.display();
     let hint = || format!("no CA in {path}; make one with `sandgate-ca generate --out {path}`");
     if absent { error.context(hint()) } else { error }
+}
+
+/// The error, and if there is a CA already, how to follow it without breaking who trusts it.
+fn or_rotate(error: DirectoryError, path: &Path) -> anyhow::Error {
+    match error {
+        DirectoryError::File(error @ files::FileError::Exists(_)) => {
+            let path = path.display();
+            anyhow!(
+                "{error}; `sandgate-ca rotate --dir {path}` makes a successor and keeps the old CA trusted for a while"
+            )
+        }
+        error => error.into(),
+    }
 }
 
 impl From<KeyTypeArg> for KeyType {

@@ -4,7 +4,9 @@
 //! key is put in place, then the certificate. Killed before the key, the old pair stands; killed after it, the staged
 //! certificate belongs to the key, and the next command finishes. Never removes the last key of a CA on the way.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, DirBuilder, File, Permissions, TryLockError};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
@@ -16,6 +18,8 @@ use sandgate_contract::{CA_BUNDLE_FILE, CA_CERT_FILE, CA_KEY_FILE, CA_PREVIOUS_F
 
 /// The mode of certificates: nothing in them is secret.
 pub const PUBLIC_MODE: u32 = 0o644;
+/// The mode of a directory that is made here: what is secret in it has a mode of its own.
+const DIRECTORY_MODE: u32 = 0o755;
 /// The mode of private keys.
 pub const PRIVATE_MODE: u32 = 0o600;
 /// A new certificate that waits for its key.
@@ -156,7 +160,7 @@ impl CaDirectory {
 
     /// Makes the directory, locks it, and removes what a killed process left half written.
     fn prepare(&self) -> Result<Lock, DirectoryError> {
-        fs::create_dir_all(&self.path).map_err(|error| FileError::io("create", &self.path, error))?;
+        self.make().map_err(|error| FileError::io("create", &self.path, error))?;
         let lock = self.lock()?.ok_or_else(|| DirectoryError::Busy(self.path.clone()))?;
         let entries = fs::read_dir(&self.path).map_err(|error| FileError::io("read", &self.path, error))?;
         for entry in entries {
@@ -166,6 +170,18 @@ impl CaDirectory {
             }
         }
         Ok(lock)
+    }
+
+    /// Makes the directory, unless it is there, with its mode whatever the umask is.
+    fn make(&self) -> io::Result<()> {
+        if let Some(parent) = self.path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            fs::create_dir_all(parent)?;
+        }
+        match DirBuilder::new().mode(DIRECTORY_MODE).create(&self.path) {
+            Ok(()) => fs::set_permissions(&self.path, Permissions::from_mode(DIRECTORY_MODE)),
+            Err(_) if self.path.is_dir() => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     /// `None` when another process has it. Only for directories that nobody else may enter: who can read a directory
@@ -215,7 +231,7 @@ fn is_left_over(path: &Path) -> bool {
 
 fn remove(path: &Path) -> Result<(), FileError> {
     match fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(FileError::io("remove", path, error)),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(FileError::io("remove", path, error)),
         _ => Ok(()),
     }
 }

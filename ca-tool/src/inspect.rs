@@ -29,7 +29,8 @@ pub struct Findings {
 pub fn directory(directory: &CaDirectory) -> Result<Findings, FileError> {
     let now = OffsetDateTime::now_utc();
     let mut findings = Findings::default();
-    findings.certificates(&files::read_text(&directory.file(CA_CERT_FILE))?, now);
+    let path = directory.file(CA_CERT_FILE);
+    findings.certificates(&path, &files::read_text(&path)?, now);
     match directory.read() {
         Ok(authority) => {
             findings.line("private key", "belongs to the certificate");
@@ -45,7 +46,7 @@ pub fn directory(directory: &CaDirectory) -> Result<Findings, FileError> {
     match directory.previous() {
         Ok(Some(previous)) => {
             let _ = write!(findings.text, "\n{CA_PREVIOUS_FILE}, the CA before the rotation:\n");
-            findings.certificates(&previous, now);
+            findings.certificates(&directory.file(CA_PREVIOUS_FILE), &previous, now);
         }
         Ok(None) => {}
         Err(error) => findings.problems.push(error.to_string()),
@@ -61,7 +62,7 @@ pub fn directory(directory: &CaDirectory) -> Result<Findings, FileError> {
 pub fn file(path: &Path) -> Result<Findings, FileError> {
     let mut findings = Findings::default();
     let text = files::read_text(path)?;
-    findings.certificates(&text, OffsetDateTime::now_utc());
+    findings.certificates(path, &text, OffsetDateTime::now_utc());
     if let Ok([_, ..]) = pem::private_keys(&text).as_deref() {
         findings.warnings.push(format!("{} has a private key in it too", path.display()));
     }
@@ -69,7 +70,9 @@ pub fn file(path: &Path) -> Result<Findings, FileError> {
 }
 
 impl Findings {
-    fn certificates(&mut self, text: &str, now: OffsetDateTime) {
+    /// Describes the certificates in `text`, which is what `path` holds; problems name the file.
+    fn certificates(&mut self, path: &Path, text: &str, now: OffsetDateTime) {
+        let known = self.problems.len();
         match authority::read_chain(text).and_then(|chain| authority::read_facts(&chain)) {
             Ok(chain) => {
                 for (number, facts) in chain.iter().enumerate() {
@@ -80,6 +83,9 @@ impl Findings {
                 }
             }
             Err(error) => self.problems.push(error.to_string()),
+        }
+        for problem in &mut self.problems[known..] {
+            *problem = format!("{}: {problem}", path.display());
         }
     }
 

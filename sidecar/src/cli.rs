@@ -46,6 +46,13 @@ pub enum Action {
         /// How long to go on asking until it is well; zero for one question.
         wait: Duration,
     },
+    /// Print the environment of a program that uses the proxy.
+    Environment {
+        /// Where the proxy is.
+        proxy: SocketAddr,
+        /// The directory with its trust files.
+        trust_dir: PathBuf,
+    },
 }
 
 /// A text instead of an action: help, the version, or what is wrong.
@@ -74,10 +81,21 @@ impl From<clap::Error> for Stop {
     }
 }
 
-impl From<Problems> for Stop {
-    fn from(problems: Problems) -> Self {
-        let text = format!("{problems}\n\nsandgate-sidecar --help and docs/settings.md say what each setting takes\n");
-        Self { text, code: WRONG_USAGE }
+impl Stop {
+    fn wrong(subcommand: &str, problems: &Problems) -> Self {
+        let help = format!("sandgate-sidecar {subcommand} --help and docs/settings.md say what each setting takes");
+        Self { text: format!("{problems}\n\n{help}\n"), code: WRONG_USAGE }
+    }
+
+    /// As clap says it, and where the dashes before the command of `run` are missing, that too.
+    fn misread(error: clap::Error, arguments: &[OsString]) -> Self {
+        let has = |text: &str| arguments.iter().any(|argument| argument == text);
+        let without_dashes = error.use_stderr() && arguments.get(1).is_some_and(|first| first == "run") && !has("--");
+        let mut stop = Self::from(error);
+        if without_dashes {
+            stop.text += "\nput -- before the command: sandgate-sidecar run --allow api.github.com -- curl https://api.github.com/\n";
+        }
+        stop
     }
 }
 
@@ -99,14 +117,17 @@ pub fn parse(
     arguments: impl IntoIterator<Item = OsString>,
     variables: &[(OsString, OsString)],
 ) -> Result<Action, Stop> {
-    let matches = command().try_get_matches_from(arguments)?;
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let matches = command().try_get_matches_from(&arguments).map_err(|error| Stop::misread(error, &arguments))?;
     match matches.subcommand() {
         Some(("serve", matches)) => {
-            Ok(Action::Serve(Box::new(Settings::parse(layers(matches, variables, Layers::default()))?)))
+            let settings = Settings::parse(layers(matches, variables, Layers::default()));
+            Ok(Action::Serve(Box::new(settings.map_err(|problems| Stop::wrong("serve", &problems))?)))
         }
         Some(("run", matches)) => {
             let layers = layers(matches, variables, Layers::with_defaults(run::DEFAULTS));
-            let (settings, options) = run::Options::parse(matches, layers)?;
+            let parsed = run::Options::parse(matches, layers);
+            let (settings, options) = parsed.map_err(|problems| Stop::wrong("run", &problems))?;
             Ok(Action::Run(Box::new(settings), options))
         }
         Some(("check", matches)) => Ok(Action::Check {
@@ -116,6 +137,9 @@ pub fn parse(
         }),
         Some(("validate", matches)) => Ok(Action::Validate { policy: one(matches, "policy") }),
         Some(("healthcheck", matches)) => healthcheck(matches, variables),
+        Some(("environment", matches)) => {
+            Ok(Action::Environment { proxy: one(matches, "listen"), trust_dir: one(matches, "trust-dir") })
+        }
         _ => Err(command().error(clap::error::ErrorKind::MissingSubcommand, "a subcommand is missing").into()),
     }
 }
@@ -137,17 +161,18 @@ fn layers(matches: &ArgMatches, variables: &[(OsString, OsString)], mut layers: 
 fn healthcheck(matches: &ArgMatches, variables: &[(OsString, OsString)]) -> Result<Action, Stop> {
     let address = match matches.get_one::<SocketAddr>("address") {
         Some(address) => *address,
-        None => {
-            let mut layers = Layers::default();
-            layers.add_variables(variables);
-            layers.add_legacy_variables(variables);
-            let health_port = settings::admin_listen(layers)?.into_iter().find(|address| address.port() != 0);
-            health_port.ok_or_else(|| {
-                Problems(vec!["SANDGATE_ADMIN_LISTEN: names no health port to ask: give --address".to_owned()])
-            })?
-        }
+        None => health_port(variables).map_err(|problems| Stop::wrong("healthcheck", &problems))?,
     };
     Ok(Action::Healthcheck { address, wait: matches.get_one::<Duration>("wait").copied().unwrap_or_default() })
+}
+
+fn health_port(variables: &[(OsString, OsString)]) -> Result<SocketAddr, Problems> {
+    let mut layers = Layers::default();
+    layers.add_variables(variables);
+    layers.add_legacy_variables(variables);
+    let health_port = settings::admin_listen(layers)?.into_iter().find(|address| address.port() != 0);
+    let none = "SANDGATE_ADMIN_LISTEN: names no health port to ask: give --address";
+    health_port.ok_or_else(|| Problems(vec![none.to_owned()]))
 }
 
 fn one<T: Clone + Send + Sync + 'static>(matches: &ArgMatches, name: &str) -> T {
@@ -178,11 +203,23 @@ fn command() -> Command {
                     .value_name("TIME")
                     .value_parser(settings::duration)
                     .help("Go on asking for this long until it is well, such as 10s; without it, ask once"),
-                Arg::new("address")
-                    .long("address")
+                Arg::new("address").long("address").value_name("ADDR:PORT").value_parser(settings::listener).help(
+                    "The health port [default: SANDGATE_ADMIN_LISTEN on loopback, or port 8081 on ::1 and 127.0.0.1]",
+                ),
+            ]),
+            subcommand("environment", help::ENVIRONMENT, help::ENVIRONMENT_EXAMPLES).args([
+                Arg::new("trust-dir")
+                    .long("trust-dir")
+                    .value_name("DIR")
+                    .required(true)
+                    .value_parser(value_parser!(PathBuf))
+                    .help("The directory that serve writes the trust files into"),
+                Arg::new("listen")
+                    .long("listen")
                     .value_name("ADDR:PORT")
+                    .default_value("127.0.0.1:8080")
                     .value_parser(settings::listener)
-                    .help("The health port [default: SANDGATE_ADMIN_LISTEN on loopback, or 127.0.0.1:8081]"),
+                    .help("Where the proxy is"),
             ]),
         ])
 }

@@ -17,35 +17,58 @@ const TRY_TIMEOUT: Duration = Duration::from_secs(2);
 const MAX_STATUS_LINE: u64 = 1024;
 
 /// Asks `http://ADDRESS/healthz` until it answers 200 or `wait` is over; at least once, for up to two seconds. An
-/// unspecified address (`0.0.0.0`, as a listener has it) means the loopback one.
+/// unspecified address, as a listener has it, means loopback: `0.0.0.0` is 127.0.0.1, and `[::]` is ::1 and 127.0.0.1,
+/// for where there is no IPv6 it became `0.0.0.0`.
 ///
 /// # Errors
-/// A sentence that names the URL and what the last try met.
+/// A sentence that names each URL and what the last try of it met.
 pub async fn healthcheck(address: SocketAddr, wait: Duration) -> Result<(), String> {
-    let address = SocketAddr::new(reachable(address.ip()), address.port());
     let deadline = Instant::now() + wait;
-    let mut last = None;
+    let mut questions: Vec<_> =
+        reachable(address).into_iter().map(|address| Question { address, last: None }).collect();
     loop {
-        // A try that the deadline cut short says less than the one before it.
-        let limit = if last.is_none() { TRY_TIMEOUT } else { TRY_TIMEOUT.min(deadline - Instant::now()) };
-        match timeout(limit, ask(address)).await {
-            Ok(Ok(())) => return Ok(()),
-            Ok(Err(error)) => last = Some(error),
-            Err(_) => last = last.or_else(|| Some("no answer in time".into())),
+        for question in &mut questions {
+            if question.is_well(deadline).await {
+                return Ok(());
+            }
         }
         if timeout_at(deadline, sleep(RETRY)).await.is_err() {
-            let last = last.unwrap_or_default();
+            let met: Vec<_> = questions.iter().map(Question::met).collect();
             let tried = if wait.is_zero() { String::new() } else { format!("; tried for {wait:?}") };
-            return Err(format!("http://{address}/healthz: {last}{tried}"));
+            return Err(format!("{}{tried}", met.join("; ")));
         }
     }
 }
 
-fn reachable(ip: IpAddr) -> IpAddr {
-    match ip {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
+fn reachable(address: SocketAddr) -> Vec<SocketAddr> {
+    let loopback: &[IpAddr] = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => &[IpAddr::V4(Ipv4Addr::LOCALHOST)],
+        IpAddr::V6(ip) if ip.is_unspecified() => &[IpAddr::V6(Ipv6Addr::LOCALHOST), IpAddr::V4(Ipv4Addr::LOCALHOST)],
+        _ => return vec![address],
+    };
+    loopback.iter().map(|ip| SocketAddr::new(*ip, address.port())).collect()
+}
+
+/// One address to ask, and what the last try met.
+struct Question {
+    address: SocketAddr,
+    last: Option<String>,
+}
+
+impl Question {
+    async fn is_well(&mut self, deadline: Instant) -> bool {
+        // A try that the deadline cut short says less than the one before it.
+        let limit = if self.last.is_none() { TRY_TIMEOUT } else { TRY_TIMEOUT.min(deadline - Instant::now()) };
+        match timeout(limit, ask(self.address)).await {
+            Ok(Ok(())) => return true,
+            Ok(Err(error)) => self.last = Some(error),
+            Err(_) => self.last = self.last.take().or_else(|| Some("no answer in time".into())),
+        }
+        false
+    }
+
+    fn met(&self) -> String {
+        format!("http://{}/healthz: {}", self.address, self.last.as_deref().unwrap_or("not asked"))
     }
 }
 
@@ -104,6 +127,18 @@ mod tests {
         let mut serving = JoinSet::new();
         serving.spawn(admin::serve(vec![listener], Arc::new(Health::new()), Arc::new(Metrics::new()), PATIENCE));
         assert_eq!(healthcheck(([0, 0, 0, 0], port).into(), Duration::ZERO).await, Ok(()));
+    }
+
+    #[tokio::test]
+    async fn a_listener_on_all_addresses_is_asked_over_ipv4_where_ipv6_does_not_answer() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = SocketAddr::from((Ipv6Addr::UNSPECIFIED, listener.local_addr().unwrap().port()));
+        let mut serving = JoinSet::new();
+        serving.spawn(admin::serve(vec![listener], Arc::new(Health::new()), Arc::new(Metrics::new()), PATIENCE));
+        assert_eq!(healthcheck(address, Duration::ZERO).await, Ok(()));
+        serving.shutdown().await;
+        let error = healthcheck(address, Duration::ZERO).await.unwrap_err();
+        assert!(error.contains("http://[::1]:") && error.contains("http://127.0.0.1:"), "{error}");
     }
 
     #[tokio::test]

@@ -13,6 +13,7 @@ pub mod cli;
 pub mod destination;
 pub mod enforcement;
 pub mod engine;
+pub mod environment;
 pub mod exchange;
 pub mod expect;
 pub mod fields;

@@ -10,7 +10,7 @@ use mimalloc::MiMalloc;
 use sandgate_sidecar::check::{self, CheckError};
 use sandgate_sidecar::cli::{self, Action};
 use sandgate_sidecar::settings::Settings;
-use sandgate_sidecar::{healthcheck, logging, process, run, serve};
+use sandgate_sidecar::{environment, healthcheck, logging, process, run, serve};
 use tokio::runtime::Builder;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{info, warn};
@@ -24,7 +24,7 @@ fn main() -> ExitCode {
         Ok(action) => action,
         Err(stop) => return stop.print(),
     };
-    match perform(action) {
+    match perform(action, &variables) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             report(&error);
@@ -33,7 +33,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn perform(action: Action) -> anyhow::Result<u8> {
+fn perform(action: Action, variables: &[(OsString, OsString)]) -> anyhow::Result<u8> {
     match action {
         Action::Serve(settings) => {
             prepare(&settings, &[process::hide_memory(), process::raise_file_limit()])?;
@@ -48,6 +48,13 @@ fn perform(action: Action) -> anyhow::Result<u8> {
             healthy.map(|()| 0).map_err(anyhow::Error::msg)
         }
         Action::Check { policy, method, url } => verdict(check::check(&policy, &method, &url, &mut io::stdout())),
+        Action::Environment { proxy, trust_dir } => match environment::exports(proxy, &trust_dir, variables) {
+            Ok(lines) => Ok(io::stdout().write_all(lines.as_bytes()).map(|()| 0)?),
+            Err(error) => {
+                report(&anyhow::Error::msg(error));
+                Ok(cli::WRONG_USAGE)
+            }
+        },
         Action::Validate { policy } => verdict(check::validate(&policy, &mut io::stdout())),
     }
 }
@@ -107,21 +114,30 @@ async fn until_a_signal(settings: Settings) -> anyhow::Result<u8> {
     Ok(0)
 }
 
-/// The signals that ask for the end.
+/// The signals that ask for the end, and SIGHUP, which does not.
 struct Ends {
     terminate: Signal,
     interrupt: Signal,
+    hangup: Signal,
 }
 
 impl Ends {
     fn watch() -> io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
     }
 
     async fn next(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+                // Elsewhere it means to read the settings again. Without a handler it would end us without a drain.
+                _ = self.hangup.recv() => info!("the policy and the CA are read again by themselves; SIGHUP is ignored"),
+            }
         }
     }
 }

@@ -78,10 +78,10 @@ pub async fn serve(engine: Arc<Engine>, listener: TcpListener, places: Arc<Semap
 }
 
 async fn connection(engine: Arc<Engine>, stream: TcpStream, client: Arc<Client>) {
-    let configured = stream.set_nodelay(true).and_then(|()| keep_alive(&stream, engine.settings.tcp_keepalive));
-    if let Err(error) = configured {
-        tracing::debug!(%error, "a client's socket could not be configured");
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "a client's connection goes on with Nagle's algorithm");
     }
+    keep_alive(&stream, engine.settings.tcp_keepalive);
     let stream = Paced::new(stream, &client.link, &engine.settings).watched();
     let builder = http1_server(&engine.settings, &stream, engine.settings.connect_head_timeout);
     let service = service_fn(|request| {

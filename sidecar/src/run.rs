@@ -15,9 +15,10 @@ use anyhow::Context;
 use tempfile::TempDir;
 
 use crate::audit::Observer;
-use crate::cli::in_words;
+use crate::check;
+use crate::cli::{WRONG_USAGE, in_words};
 use crate::serve::{self, Running};
-use crate::settings::Settings;
+use crate::settings::{PolicySource, Settings};
 use crate::summary::Tally;
 use command::Ended;
 pub use options::{DEFAULTS, Options, flags};
@@ -28,10 +29,27 @@ const PROXY_FAILED: u8 = 125;
 
 /// Runs the command of `options` with a proxy of its own, and returns the exit code.
 pub async fn run(settings: Settings, options: Options) -> u8 {
+    // Unlike a pod's sidecar, which waits for a better policy: a command that can reach nothing helps nobody.
+    if let PolicySource::File(path) = &settings.policy
+        && let Err(problems) = valid(path)
+    {
+        let _ = io::stderr().write_all(problems.as_bytes());
+        return WRONG_USAGE;
+    }
     attempt(settings, &options).await.unwrap_or_else(|error| {
         report(&in_words(&error));
         PROXY_FAILED
     })
+}
+
+/// Whether the file is a valid policy; what `validate` says of it where it is not.
+fn valid(policy: &Path) -> Result<(), String> {
+    let mut said = Vec::new();
+    match check::validate(policy, &mut said) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(String::from_utf8_lossy(&said).into_owned()),
+        Err(error) => Err(format!("sandgate-sidecar: {error}\n")),
+    }
 }
 
 async fn attempt(mut settings: Settings, options: &Options) -> anyhow::Result<u8> {

@@ -182,8 +182,8 @@ impl Running {
 
     async fn listen(&mut self) -> anyhow::Result<()> {
         let settings = &self.engine.settings;
-        let proxies = bind_all(&settings.listen).await?;
-        let admins = bind_all(&settings.admin_listen).await?;
+        let proxies = bind_all("listen", &settings.listen).await?;
+        let admins = bind_all("admin-listen", &settings.admin_listen).await?;
         self.proxy = addresses(&proxies)?;
         self.admin = addresses(&admins)?;
         let own = self.proxy.iter().chain(&self.admin).copied().collect();
@@ -252,23 +252,31 @@ impl Running {
     }
 }
 
-/// Binds every address that this machine has. One is enough; none is an error, with the reason of each.
-async fn bind_all(wanted: &[SocketAddr]) -> anyhow::Result<Vec<TcpListener>> {
+/// Binds every address of `setting` that this machine has. One is enough; none is an error, with the reason of each.
+async fn bind_all(setting: &str, wanted: &[SocketAddr]) -> anyhow::Result<Vec<TcpListener>> {
     let (mut listeners, mut problems) = (Vec::new(), Vec::new());
     for address in wanted {
         match bind(*address).await {
             Ok(listener) => listeners.push(listener),
             Err(error) if is_missing_family(&error) => problems.push(format!("{address}: {error}")),
-            Err(error) => return Err(anyhow!("can't listen on {address}: {error}")),
+            Err(error) => return Err(anyhow!("--{setting}: can't listen on {address}: {error}{}", advice(&error))),
         }
     }
     if listeners.is_empty() && !wanted.is_empty() {
-        return Err(anyhow!("can't listen: {}", problems.join("; ")));
+        return Err(anyhow!("--{setting}: can't listen: {}", problems.join("; ")));
     }
     for problem in problems {
         tracing::warn!(problem, "this address is passed over");
     }
     Ok(listeners)
+}
+
+/// What to do about an address that cannot be bound, as the end of a sentence.
+fn advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        ErrorKind::AddrInUse => "; another process listens there: end it, or set another port",
+        _ => "",
+    }
 }
 
 async fn bind(address: SocketAddr) -> io::Result<TcpListener> {

@@ -28,7 +28,8 @@ table::settings! {
         /// outside the pod; [::] takes IPv4 too, and becomes 0.0.0.0 where there is no IPv6.
         admin_listen: Vec<SocketAddr> = "[::]:8081", "ADDR:PORT", many(value::listener);
         /// Threads that serve requests. One keeps memory small beside a pod; more help where one core is not enough.
-        workers: usize = "1", "N", one(value::count);
+        /// At most 1,024.
+        workers: usize = "1", "N", one(value::count::<1_024>);
     }
     "Policy" {
         /// The policy file. Without one, and without allowed domains, everything is refused.
@@ -60,7 +61,8 @@ table::settings! {
         /// The directory that gets the trust files for the workload. Without it none are written.
         trust_dir: Option<PathBuf> = "", "DIR", optional(value::path);
         /// Leaf certificates kept in memory, one for each host. Past this the least used is made again when needed.
-        leaf_cache_size: usize = "512", "N", one(value::count);
+        /// At most 1,000,000.
+        leaf_cache_size: usize = "512", "N", one(value::count::<1_000_000>);
     }
     "Names and origins" {
         /// A name server to ask in place of those in resolv.conf; port 53 unless named.
@@ -107,8 +109,8 @@ table::settings! {
         /// that moment.
         pool_idle_timeout: Duration = "60s", "TIME", one(value::duration);
         /// TCP keepalive of every connection. WebSockets and passthrough tunnels have no idle end, so this is what
-        /// finds a dead peer.
-        tcp_keepalive: Duration = "60s", "TIME", one(value::duration);
+        /// finds a dead peer. From 4s to 9h.
+        tcp_keepalive: Duration = "60s", "TIME", one(value::keepalive);
         /// The origin's 100 (Continue) to a request that expects it; then the body is sent all the same (RFC 9110
         /// 10.1.1).
         continue_wait: Duration = "1s", "TIME", one(value::duration);
@@ -121,22 +123,24 @@ table::settings! {
         drain_quiet: Duration = "2s", "TIME", one(value::duration_or_zero);
     }
     "Capacities" {
-        /// Client connections served at once; more wait to be accepted.
-        max_connections: usize = "4096", "N", one(value::count);
-        /// A request or response head. Larger ones are refused; common servers stop at 8 to 32 KiB.
-        max_head_bytes: usize = "32KiB", "SIZE", one(value::size);
-        /// Fields in a head.
-        max_head_fields: usize = "100", "N", one(value::count);
-        /// Streams that a client may have open in one HTTP/2 connection.
-        max_streams: usize = "200", "N", one(value::stream_count);
-        /// Unused connections kept for one origin.
-        pool_per_host: usize = "8", "N", one(value::count);
-        /// Unused connections kept in all. Each costs a TLS session's memory.
-        pool_size: usize = "128", "N", one(value::count);
-        /// HTTP/2 connections opened to one origin when the first has no stream free.
-        pool_h2_connections: usize = "4", "N", one(value::count);
-        /// Audit lines that wait for a slow stdout. When it is full, lines are lost and counted.
-        audit_queue: usize = "4096", "N", one(value::count);
+        /// Client connections served at once; more wait to be accepted. At most 1,000,000.
+        max_connections: usize = "4096", "N", one(value::count::<1_000_000>);
+        /// A request or response head. Larger ones are refused; common servers stop at 8 to 32 KiB. From 8KiB to 1MiB.
+        max_head_bytes: usize = "32KiB", "SIZE", one(value::head_size);
+        /// Fields in a head. At most 10,000.
+        max_head_fields: usize = "100", "N", one(value::count::<10_000>);
+        /// Streams that a client may have open in one HTTP/2 connection. At most 2,147,483,647 (RFC 9113
+        /// 5.1.1).
+        max_streams: usize = "200", "N", one(value::count::<0x7fff_ffff>);
+        /// Unused connections kept for one origin. At most 100,000.
+        pool_per_host: usize = "8", "N", one(value::count::<100_000>);
+        /// Unused connections kept in all. Each costs a TLS session's memory. At most 100,000.
+        pool_size: usize = "128", "N", one(value::count::<100_000>);
+        /// HTTP/2 connections opened to one origin when the first has no stream free. At most 100,000.
+        pool_h2_connections: usize = "4", "N", one(value::count::<100_000>);
+        /// Audit lines that wait for a slow stdout. When it is full, lines are lost and counted. At most
+        /// 1,000,000.
+        audit_queue: usize = "4096", "N", one(value::count::<1_000_000>);
     }
     "Logs" {
         /// Where audit lines go: a file, `-` for stdout, or `none`.
@@ -238,6 +242,9 @@ impl Settings {
             for problem in problems {
                 layers.refuse_setting("allowed-domains", &problem.message);
             }
+        }
+        if let (CaSource::Generate, Some(origin)) = (self.ca, layers.origin("ca-dir")) {
+            layers.warn(format!("{origin} is ignored, because a CA is made at start: set --ca files to use that one"));
         }
         if self.ca == CaSource::Files && self.ca_name_constraints {
             let reason = "only a CA that is made here can be constrained: set --ca generate too, or remove this";

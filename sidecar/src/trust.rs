@@ -99,11 +99,15 @@ impl TrustFiles {
 
     /// The path of the bundle as readers see it, if all the languages that it is written in can say it.
     fn path_for_settings(&self) -> Result<String, TrustError> {
-        let unusable = || TrustError::UnusablePath { path: self.seen_at.clone() };
-        let path = self.seen_at.join(TRUST_BUNDLE_FILE).into_os_string().into_string().map_err(|_| unusable())?;
-        let plain = |byte: char| !byte.is_control() && !byte.is_whitespace() && !"\"'\\;$:`".contains(byte);
-        if path.starts_with('/') && path.chars().all(plain) { Ok(path) } else { Err(unusable()) }
+        Ok(format!("{}/{TRUST_BUNDLE_FILE}", usable_path(&self.seen_at)?.trim_end_matches('/')))
     }
+}
+
+/// A directory of trust files as text, if the settings of all clients can say it.
+pub(crate) fn usable_path(dir: &Path) -> Result<&str, TrustError> {
+    let plain = |char: char| !char.is_control() && !char.is_whitespace() && !"\"'\\;$:`".contains(char);
+    let path = dir.to_str().filter(|path| path.starts_with('/') && path.chars().all(plain));
+    path.ok_or_else(|| TrustError::UnusablePath { path: dir.to_owned() })
 }
 
 fn make_dir(dir: &Path) -> Result<(), TrustError> {

@@ -100,6 +100,108 @@ fn a_missing_ca_is_told_once_and_with_what_to_do() {
     assert!(last.contains("/nonexistent/ca.crt") && last.contains("--ca generate"), "{last}");
 }
 
+/// A `serve` whose log is read line by line, and which ends with the test.
+struct Serve {
+    process: Child,
+    log: std::io::Lines<BufReader<std::process::ChildStderr>>,
+}
+
+impl Serve {
+    fn start(arguments: &[&str]) -> Self {
+        // `timeout`: a test must fail, and not wait for ever. In the foreground, it passes signals on to its command.
+        let mut process = Command::new("timeout")
+            .args(["--signal=KILL", "60", "env", "--default-signal", env!("CARGO_BIN_EXE_sandgate-sidecar")])
+            .args(["serve", "--no-env", "--ca", "generate", "--listen", "127.0.0.1:0", "--admin-listen", "none"])
+            .args(["--audit-log", "none", "--drain-quiet", "0", "--log-format", "text"])
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let log = BufReader::new(process.stderr.take().unwrap()).lines();
+        Self { process, log }
+    }
+
+    /// Reads the log up to a line with `words`.
+    fn until(&mut self, words: &str) {
+        let mut seen = Vec::new();
+        for line in self.log.by_ref().map(Result::unwrap) {
+            if line.contains(words) {
+                return;
+            }
+            seen.push(line);
+        }
+        panic!("no {words:?} in {seen:#?}");
+    }
+}
+
+impl Drop for Serve {
+    fn drop(&mut self) {
+        // To `timeout`, which passes it on; SIGKILL would leave the sidecar behind.
+        if let Ok(None) = self.process.try_wait() {
+            let _ = kill(id(&self.process), Signal::SIGTERM);
+        }
+    }
+}
+
+#[test]
+fn sighup_ends_nothing_and_says_so() {
+    let mut serve = Serve::start(&[]);
+    serve.until("ready");
+    kill(id(&serve.process), Signal::SIGHUP).unwrap();
+    serve.until("SIGHUP is ignored");
+    kill(id(&serve.process), Signal::SIGTERM).unwrap();
+    serve.until("draining");
+    assert_eq!(serve.process.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn a_port_that_is_taken_is_told_with_its_setting() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    for setting in ["listen", "admin-listen"] {
+        let other = if setting == "listen" { "admin-listen" } else { "listen" };
+        let output = sidecar()
+            .args(["serve", "--no-env", "--ca", "generate", &format!("--{setting}"), &address])
+            .args([format!("--{other}"), "127.0.0.1:0".to_owned()])
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        let stderr = text(&output.stderr);
+        let last = stderr.lines().last().unwrap();
+        assert!(last.contains(&format!("--{setting}: can't listen on {address}: Address already in use")), "{last}");
+    }
+}
+
+#[test]
+fn run_does_not_run_its_command_without_a_valid_policy() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("bad.yaml");
+    std::fs::write(&path, "version: 2\n").unwrap();
+    let validate = sidecar().arg("validate").arg(&path).output().unwrap();
+    assert!(!validate.stdout.is_empty());
+    let run =
+        |policy: &Path| sidecar().args(["run", "--policy"]).arg(policy).args(["--", "echo", "ran"]).output().unwrap();
+    let output = run(&path);
+    assert_eq!((output.status.code(), text(&output.stdout).as_str()), (Some(64), ""));
+    assert_eq!(text(&output.stderr), text(&validate.stdout));
+    let output = run(Path::new("/nonexistent/p.yaml"));
+    assert_eq!((output.status.code(), text(&output.stdout).as_str()), (Some(64), ""));
+    assert!(text(&output.stderr).contains("cannot read /nonexistent/p.yaml: No such file"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn run_without_dashes_says_where_to_put_them() {
+    for arguments in [&["run", "curl", "https://a.test"][..], &["run", "--allow", "a.test", "npm", "install"]] {
+        let output = sidecar().args(arguments).output().unwrap();
+        assert_eq!(output.status.code(), Some(64));
+        let stderr = text(&output.stderr);
+        assert!(stderr.contains("put -- before the command"), "{stderr}");
+    }
+    let output = sidecar().args(["run", "--nonsense", "--", "true"]).output().unwrap();
+    assert!(!text(&output.stderr).contains("put -- before"), "{}", text(&output.stderr));
+}
+
 #[test]
 fn check_and_validate_answer_with_their_exit_codes() {
     let directory = tempfile::tempdir().unwrap();
@@ -129,6 +231,19 @@ fn healthcheck_is_1_where_nothing_answers() {
     let output = sidecar().args(["healthcheck", "--address", "127.0.0.1:1"]).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).contains("127.0.0.1:1/healthz"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn the_environment_is_printed_for_a_shell() {
+    let output = sidecar().args(["environment", "--trust-dir", "/run/trust/", "--listen", "[::1]:1"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    let lines = text(&output.stdout);
+    for line in ["export https_proxy='http://[::1]:1'", "export SSL_CERT_FILE='/run/trust/bundle.crt'"] {
+        assert!(lines.lines().any(|printed| printed == line), "{lines}");
+    }
+    let output = sidecar().args(["environment", "--trust-dir", "/a:b"]).output().unwrap();
+    assert_eq!((output.status.code(), text(&output.stdout).as_str()), (Some(64), ""));
+    assert_eq!(sidecar().arg("environment").output().unwrap().status.code(), Some(64));
 }
 
 #[test]

@@ -11,6 +11,7 @@ fn files_have_their_modes_whatever_the_umask() {
         let script = format!("umask {umask}; exec \"$0\" generate --out ca");
         place.run("sh", &["-c", &script, SANDGATE_CA]).succeeded();
         assert_eq!((place.mode("ca/ca.key"), place.mode("ca/ca.crt")), (0o600, 0o644), "umask {umask}");
+        assert_eq!(place.mode("ca"), 0o755, "umask {umask}");
         assert_eq!(place.entries("ca"), ["ca.crt", "ca.key"], "nothing else is left");
     }
 }
@@ -19,7 +20,9 @@ fn files_have_their_modes_whatever_the_umask() {
 fn a_ca_is_not_overwritten_without_force() {
     let place = Place::with_ca(&[]);
     let before = (place.read("ca/ca.crt"), place.read("ca/ca.key"));
-    place.ca(&["generate", "--out", "ca"]).failed(1, &["ca/ca.key is there already", "--force"]);
+    place
+        .ca(&["generate", "--out", "ca"])
+        .failed(1, &["ca/ca.key is there already", "--force", "sandgate-ca rotate --dir ca"]);
     assert_eq!((place.read("ca/ca.crt"), place.read("ca/ca.key")), before);
 
     place.ca(&["generate", "--out", "ca", "--force"]).succeeded();

@@ -46,6 +46,20 @@ fn what_is_missing_is_named() {
 }
 
 #[test]
+fn a_file_that_is_no_certificate_is_named() {
+    let place = Place::new();
+    place.write("notes.txt", "no certificate");
+    place.ca(&["inspect", "notes.txt"]).failed(1, &["sandgate-ca: notes.txt: "]);
+    place.write("ca/ca.crt", "no certificate");
+    place.write("ca/ca.key", "no key");
+    let said = place.ca(&["inspect", "--dir", "ca"]);
+    said.failed(1, &["sandgate-ca: ca/ca.crt: "]);
+    let mut lines: Vec<&str> = said.err.lines().collect();
+    lines.dedup();
+    assert_eq!(lines.len(), said.err.lines().count(), "nothing is said twice: {said:?}");
+}
+
+#[test]
 fn a_name_with_control_characters_does_not_reach_the_terminal() {
     let place = crate::imported::make("/CN=a\u{1b}[31mb", "-newkey rsa:2048", crate::imported::CA);
     let said = place.ca(&["inspect", "ca/ca.crt"]).succeeded();

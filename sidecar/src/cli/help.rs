@@ -26,6 +26,8 @@ Examples:
       --ca generate --trust-dir ./trust
 
 Every setting can stand in a variable or in a file too; --help says more about each.
+SIGTERM and SIGINT drain and end; a second one ends at once. SIGHUP is ignored: the policy and
+the CA are read again by themselves when they change. Other signals end without a drain.
 Exit codes: 0 after a signal, 1 where it could not start or go on, 64 for wrong usage.";
 
 pub(super) const RUN: &str = "Run one command with a proxy of its own, and say at the end what it reached";
@@ -69,3 +71,12 @@ Examples:
     sandgate-sidecar healthcheck --wait 10s
 
 Exit codes: 0 well, 1 not, 64 for wrong usage.";
+
+pub(super) const ENVIRONMENT: &str = "Print the environment of a program that uses serve, for a shell";
+pub(super) const ENVIRONMENT_EXAMPLES: &str = "\
+Examples:
+  In the shell that starts the program:
+    eval \"$(sandgate-sidecar environment --trust-dir /etc/proxy-ca)\"
+
+docs/environment.md says which client reads which variable.
+Exit codes: 0, or 64 for wrong usage.";

@@ -94,6 +94,14 @@ fn everything_wrong_with_run_is_named_at_once() {
 }
 
 #[test]
+fn what_is_wrong_names_the_help_that_says_more() {
+    for (subcommand, line) in [("serve", "serve --workers 0"), ("run", "run --workers 0 -- cmd")] {
+        let text = problems(line, &[]);
+        assert!(text.contains(&format!("sandgate-sidecar {subcommand} --help and docs/settings.md")), "{text}");
+    }
+}
+
+#[test]
 fn wrong_usage_is_one_exit_code() {
     for line in
         ["", "serve --nonsense", "run --allow a.test", "run cmd", "check GET", "validate", "healthcheck --wait x", "x"]

@@ -102,7 +102,7 @@ impl Layers {
     }
 
     /// Adds the variables of an environment. An empty one counts as not set. One that no setting has is only a
-    /// warning: Kubernetes puts variables such as `SANDGATE_SERVICE_HOST` into every container.
+    /// warning, and not even that where Kubernetes makes it for a Service, as it does in every container.
     pub fn add_variables(&mut self, variables: &[(OsString, OsString)]) {
         for (name, value) in variables {
             let Some(name) = name.to_str().filter(|name| name.starts_with(VARIABLE_PREFIX)) else { continue };
@@ -110,6 +110,9 @@ impl Layers {
                 continue;
             }
             let Some(setting) = TABLE.iter().find(|setting| setting.variable() == name) else {
+                if is_of_a_service(name, &value.to_string_lossy()) {
+                    continue;
+                }
                 self.warnings.push(format!("{name} is not a setting and is ignored{}", variable_meant_by(name)));
                 continue;
             };
@@ -225,6 +228,21 @@ impl Layers {
         };
         result.map_err(|reason| self.refuse(&raw.origin, &reason)).ok()
     }
+}
+
+/// Whether Kubernetes makes this variable for a Service whose name starts with `sandgate`: `..._SERVICE_HOST`,
+/// `..._SERVICE_PORT` and `..._SERVICE_PORT_NAME`, and Docker's `..._PORT=tcp://...` and `..._PORT_443_TCP...`.
+fn is_of_a_service(name: &str, value: &str) -> bool {
+    let has_protocol = |(_, port): (&str, &str)| {
+        let (number, rest) = port.split_once('_').unwrap_or_default();
+        let known = ["TCP", "UDP", "SCTP"].iter().any(|protocol| rest.split('_').next() == Some(protocol));
+        known && number.parse::<u16>().is_ok()
+    };
+    name.ends_with("_SERVICE_HOST")
+        || name.ends_with("_SERVICE_PORT")
+        || name.contains("_SERVICE_PORT_")
+        || (name.ends_with("_PORT") && value.contains("://"))
+        || name.split_once("_PORT_").is_some_and(has_protocol)
 }
 
 /// The setting whose name is near `name`, as text to end a sentence with; empty where none is.

@@ -116,6 +116,31 @@ fn everything_wrong_is_named_at_once_with_its_source() {
 }
 
 #[test]
+fn a_number_without_end_is_refused_with_its_range() {
+    for (name, value, range) in [
+        ("workers", "100000", "from 1 to 1024"),
+        ("max-connections", "18446744073709551615", "from 1 to 1000000"),
+        ("audit-queue", "1000000000", "from 1 to 1000000"),
+        ("leaf-cache-size", "1000001", "from 1 to 1000000"),
+        ("max-head-fields", "1000000000", "from 1 to 10000"),
+        ("max-head-bytes", "1GiB", "from 8KiB to 1MiB"),
+        ("max-streams", "2147483648", "from 1 to 2147483647"),
+        ("pool-per-host", "100001", "from 1 to 100000"),
+        ("pool-size", "100001", "from 1 to 100000"),
+        ("pool-h2-connections", "100001", "from 1 to 100000"),
+        ("tcp-keepalive", "10h", "from 4s to 9h"),
+        ("tcp-keepalive", "1s", "from 4s to 9h"),
+    ] {
+        let problems = flags(&[(name, value)]).unwrap_err();
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        assert!(
+            problems[0].starts_with(&format!("--{name}: \"{value}\"")) && problems[0].ends_with(range),
+            "{problems:?}"
+        );
+    }
+}
+
+#[test]
 fn two_policies_at_once_are_an_error_that_names_both() {
     let given = Given {
         flags: &[("policy", "p.yaml")],
@@ -151,14 +176,49 @@ fn an_empty_variable_is_not_set_and_an_empty_flag_is_wrong() {
 
 #[test]
 fn a_foreign_variable_is_only_a_warning() {
-    let settings = variables(&[("SANDGATE_SERVICE_HOST", "10.0.0.1"), ("SANDGATE_LISTN", "x"), ("PATH", "/bin")]);
+    let settings = variables(&[("SANDGATE_HOME", "/"), ("SANDGATE_LISTN", "x"), ("PATH", "/bin")]);
     assert_eq!(
         settings.unwrap().warnings,
         [
-            "SANDGATE_SERVICE_HOST is not a setting and is ignored",
+            "SANDGATE_HOME is not a setting and is ignored",
             "SANDGATE_LISTN is not a setting and is ignored; did you mean SANDGATE_LISTEN?"
         ]
     );
+}
+
+#[test]
+fn what_kubernetes_sets_for_a_service_is_passed_over_in_silence() {
+    for name in ["SANDGATE", "SANDGATE_WEBHOOK"] {
+        let made = [
+            ("_SERVICE_HOST", "10.0.0.1"),
+            ("_SERVICE_PORT", "443"),
+            ("_SERVICE_PORT_HTTPS", "443"),
+            ("_PORT", "tcp://10.0.0.1:443"),
+            ("_PORT_443_TCP", "tcp://10.0.0.1:443"),
+            ("_PORT_443_TCP_PROTO", "tcp"),
+            ("_PORT_443_TCP_PORT", "443"),
+            ("_PORT_443_TCP_ADDR", "10.0.0.1"),
+        ];
+        for (end, value) in made {
+            let variable = format!("{name}{end}");
+            assert_eq!(variables(&[(&variable, value)]).unwrap().warnings, [""; 0], "{variable}");
+        }
+    }
+    for (name, value) in [("SANDGATE_PORT", "8080"), ("SANDGATE_PORT_RANGE", "1"), ("SANDGATE_PORT_x_TCP", "1")] {
+        assert_eq!(variables(&[(name, value)]).unwrap().warnings.len(), 1, "{name}");
+    }
+}
+
+#[test]
+fn a_ca_directory_beside_a_ca_that_is_made_is_a_warning() {
+    let settings = flags(&[("ca", "generate"), ("ca-dir", "/ca")]).unwrap();
+    assert_eq!(settings.warnings.len(), 1, "{:?}", settings.warnings);
+    assert!(
+        settings.warnings[0].starts_with("--ca-dir is ignored, because a CA is made at start"),
+        "{:?}",
+        settings.warnings
+    );
+    assert!(flags(&[("ca-dir", "/ca")]).unwrap().warnings.is_empty());
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The values of settings, each from its text. Every error says what was expected; the caller says where it stood.
 
 use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -111,24 +112,25 @@ fn address(text: &str) -> Option<IpAddr> {
     }
 }
 
-/// A whole number from 1.
-pub(super) fn count(text: &str) -> Result<usize, String> {
-    text.parse().ok().filter(|count| *count > 0).ok_or_else(|| unexpected(text, "a whole number from 1"))
+/// A whole number from 1 to `MOST`. Every count has an end that makes sense for it: past it memory is asked for that no
+/// machine has, and libraries panic.
+pub(super) fn count<const MOST: usize>(text: &str) -> Result<usize, String> {
+    let count = text.parse().ok().filter(|count| (1..=MOST).contains(count));
+    count.ok_or_else(|| unexpected(text, &format!("a whole number from 1 to {MOST}")))
 }
 
-/// A number of HTTP/2 streams, which the protocol counts in 31 bits (RFC 9113 5.1.1).
-pub(super) fn stream_count(text: &str) -> Result<usize, String> {
-    const MOST: usize = (1 << 31) - 1;
-    count(text)
-        .ok()
-        .filter(|count| *count <= MOST)
-        .ok_or_else(|| unexpected(text, "a whole number from 1 to 2147483647"))
+/// A size in bytes with its unit, from 8 KiB, the least that hyper can be set to, to 1 MiB, for it is held in memory.
+pub(super) fn head_size(text: &str) -> Result<usize, String> {
+    let size = usize::try_from(quantity::size(text)?).ok().filter(|size| (8 << 10..=1 << 20).contains(size));
+    size.ok_or_else(|| unexpected(text, "a size from 8KiB to 1MiB"))
 }
 
-/// A size in bytes, more than none, with its unit.
-pub(super) fn size(text: &str) -> Result<usize, String> {
-    let size = usize::try_from(quantity::size(text)?).ok().filter(|size| *size > 0);
-    size.ok_or_else(|| unexpected(text, "a size above zero that fits into memory, such as 32KiB"))
+/// A time that TCP keepalive can be set to. Linux takes at most 32767 s; the questions after the first come a quarter of
+/// it apart, in whole seconds, and not zero.
+pub(super) fn keepalive(text: &str) -> Result<Duration, String> {
+    const RANGE: RangeInclusive<Duration> = Duration::from_secs(4)..=Duration::from_secs(9 * 3600);
+    let duration = quantity::duration(text)?;
+    if RANGE.contains(&duration) { Ok(duration) } else { Err(unexpected(text, "a time from 4s to 9h")) }
 }
 
 /// A time above zero with its unit, up to ten years.
@@ -163,10 +165,26 @@ mod tests {
     }
 
     #[test]
-    fn a_size_is_above_zero() {
-        assert_eq!(["512B", "32KiB", "1MiB"].map(|text| size(text).unwrap()), [512, 32 << 10, 1 << 20]);
-        for text in ["", "0B", "32", "32K", "32kb", "KiB", "1.5MiB", "-1B", "99999999999GiB"] {
-            assert!(size(text).is_err(), "{text}");
+    fn a_head_is_neither_too_small_for_the_parser_nor_too_large_for_memory() {
+        assert_eq!(["8KiB", "32KiB", "1MiB"].map(|text| head_size(text).unwrap()), [8 << 10, 32 << 10, 1 << 20]);
+        for text in ["", "0B", "8191B", "1025KiB", "32", "32K", "32kb", "KiB", "0.5MiB", "-1B", "99999999999GiB"] {
+            assert!(head_size(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_count_has_both_ends() {
+        assert_eq!(["1", "10"].map(|text| count::<10>(text).unwrap()), [1, 10]);
+        for text in ["", "0", "11", "-1", "1.5", "18446744073709551616"] {
+            assert_eq!(count::<10>(text).unwrap_err(), format!("\"{text}\" is not a whole number from 1 to 10"));
+        }
+    }
+
+    #[test]
+    fn keepalive_is_what_the_socket_option_takes() {
+        assert_eq!(["4s", "9h"].map(|text| keepalive(text).unwrap().as_secs()), [4, 32_400]);
+        for text in ["", "500ms", "3s", "3999ms", "32401s", "10h"] {
+            assert!(keepalive(text).is_err(), "{text}");
         }
     }
 

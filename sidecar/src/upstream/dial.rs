@@ -65,7 +65,7 @@ impl Dialer {
         let addresses = resolved.unwrap_or(Err(ResolveError::Timeout))?;
         let permitted = self.permitted(&addresses, port, private_cidrs)?;
         let (stream, address) = connect_first(in_turns(permitted, port), deadline).await?;
-        self.configure(&stream).map_err(|error| Failure::from_io(&error))?;
+        self.configure(&stream);
         Ok((stream, address))
     }
 
@@ -118,19 +118,24 @@ impl Dialer {
         }
     }
 
-    fn configure(&self, stream: &TcpStream) -> io::Result<()> {
+    fn configure(&self, stream: &TcpStream) {
         // Without it the first response of a tunnel waits for a delayed ACK, some 40 ms.
-        stream.set_nodelay(true)?;
-        keep_alive(stream, self.keepalive)
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "a connection to an origin goes on with Nagle's algorithm");
+        }
+        keep_alive(stream, self.keepalive);
     }
 }
 
-/// Lets TCP ask a silent peer whether it is still there, first after `idle`.
-///
-/// # Errors
-/// What the socket option says.
-pub fn keep_alive(stream: &TcpStream, idle: Duration) -> io::Result<()> {
-    SockRef::from(stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(idle).with_interval(idle / 4))
+/// Lets TCP ask a silent peer whether it is still there, first after `idle`. A connection on which that can't be set
+/// goes on without.
+pub fn keep_alive(stream: &TcpStream, idle: Duration) {
+    // The option counts whole seconds, and takes no zero.
+    let interval = (idle / 4).max(Duration::from_secs(1));
+    let options = TcpKeepalive::new().with_time(idle).with_interval(interval);
+    if let Err(error) = SockRef::from(stream).set_tcp_keepalive(&options) {
+        tracing::debug!(%error, ?idle, "a connection goes on without keepalive");
+    }
 }
 
 fn own_addresses() -> HashSet<IpAddr> {
@@ -211,6 +216,19 @@ impl From<ResolveError> for Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn keepalive_is_set_from_four_seconds_to_nine_hours() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        for seconds in [4, 60, 9 * 3600] {
+            keep_alive(&stream, Duration::from_secs(seconds));
+            let socket = SockRef::from(&stream);
+            assert!(socket.keepalive().unwrap());
+            assert_eq!(socket.tcp_keepalive_time().unwrap(), Duration::from_secs(seconds));
+            assert_eq!(socket.tcp_keepalive_interval().unwrap(), Duration::from_secs(seconds / 4));
+        }
+    }
 
     #[test]
     fn families_take_turns_and_ipv6_is_first() {
