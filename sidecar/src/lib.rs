@@ -16,6 +16,7 @@ pub mod engine;
 pub mod exchange;
 pub mod expect;
 pub mod fields;
+pub mod file;
 pub mod forward;
 pub mod healthcheck;
 pub mod intercept;

@@ -3,7 +3,6 @@
 //! Polled, because file notification is not reliable on every mount. Nothing here judges a request.
 
 use std::collections::HashSet;
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,7 +14,9 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 use crate::admin::Health;
 use crate::destination::Scheme;
 use crate::engine::Engine;
+use crate::file;
 use crate::metrics::Metrics;
+use crate::policy::yaml;
 use crate::policy::{Mode, Policy, Rule, Tls};
 use crate::settings::PolicySource;
 use crate::upstream::profile::{Profiles, Routes};
@@ -180,7 +181,7 @@ impl Loader {
 }
 
 fn look(path: &Path) -> Seen {
-    match fs::read(path) {
+    match file::read(path, yaml::MAX_BYTES) {
         Ok(text) => Seen::Content(text),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Seen::MissingOnce,
         Err(error) => Seen::Unreadable(format!("{}: {error}", path.display())),

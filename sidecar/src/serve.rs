@@ -1,7 +1,6 @@
 //! Start order and drain: everything that can be wrong is found before the first listener is there.
 
 use std::collections::HashMap;
-use std::fs;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -20,6 +19,7 @@ use crate::audit::{Audit, AuditOutput, AuditSettings, Identity, Observer};
 use crate::authority::{CaError, CaFiles, Keeper, MadeCa, Source, Status};
 use crate::enforcement::Enforcement;
 use crate::engine::{Engine, Numbers};
+use crate::file;
 use crate::leaf::LeafCache;
 use crate::limits::Limiter;
 use crate::metrics::Metrics;
@@ -147,11 +147,11 @@ fn resolver(settings: &Settings) -> anyhow::Result<Resolver> {
 /// restarted container goes by its own copy.
 fn name_servers(settings: &Settings) -> anyhow::Result<Vec<SocketAddr>> {
     let kept = settings.state_dir.as_ref().map(|dir| dir.join(RESOLV_CONF));
-    if let Some(text) = kept.as_deref().and_then(|path| fs::read(path).ok()) {
+    if let Some(text) = kept.as_deref().and_then(|path| file::read(path, file::LIMIT).ok()) {
         return resolver::name_servers(&text).map_err(|error| anyhow!("{RESOLV_CONF} in the state directory: {error}"));
     }
     let path = &settings.resolv_conf;
-    let text = match fs::read(path) {
+    let text = match file::read(path, file::LIMIT) {
         Ok(text) => text,
         Err(error) => return Ok(no_name_servers(path, &error.to_string())),
     };
