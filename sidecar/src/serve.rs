@@ -69,6 +69,9 @@ pub async fn start(settings: Settings, observer: Option<Observer>) -> anyhow::Re
     if settings.ca_name_constraints && policy.mode() == Mode::Audit {
         return Err(anyhow!("--ca-name-constraints: not with a policy in mode: audit, which intercepts any host"));
     }
+    if settings.ca_name_constraints {
+        loader.refuse_audit_mode();
+    }
     let (hosts, hosts_seen) = watch::channel(reload::intercepted_hosts(&policy));
     let keeper = keeper(&settings, &hosts_seen)?;
     let leaves = Arc::new(LeafCache::new(keeper.signing(), settings.leaf_cache_size)?);

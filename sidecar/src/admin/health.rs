@@ -81,7 +81,7 @@ impl Health {
     }
 
     /// The status and body of `/readyz`.
-    pub(super) fn report(&self) -> (StatusCode, String) {
+    pub(crate) fn report(&self) -> (StatusCode, String) {
         let state = self.state();
         let problems = state.problems();
         let (code, status) = match (state.is_ready(), problems.is_empty()) {
