@@ -16,7 +16,7 @@ use tokio::time::{Instant, interval, sleep};
 
 use crate::admin::{self, Health};
 use crate::audit::{Audit, AuditOutput, AuditSettings, Identity, Observer};
-use crate::authority::{CaError, CaFiles, Keeper, MadeCa, Source, Status};
+use crate::authority::{CaError, CaFiles, End, Keeper, MadeCa, Source, Status};
 use crate::enforcement::Enforcement;
 use crate::engine::{Engine, Numbers};
 use crate::file;
@@ -303,7 +303,14 @@ async fn report_ca(mut status: watch::Receiver<Status>, health: Arc<Health>, met
             generation = now.generation;
             metrics.ca_loaded(SystemTime::from(now.expires));
         }
-        health.ca_loaded();
+        match now.end {
+            Some(End { expired: true, words }) => health.ca_expired(words),
+            Some(End { expired: false, words }) => {
+                health.ca_loaded();
+                health.ca_ends_soon(words);
+            }
+            None => health.ca_loaded(),
+        }
         if let Some(error) = now.error {
             health.ca_failed(error);
         }

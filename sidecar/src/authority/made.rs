@@ -136,7 +136,7 @@ impl MadeCa {
 }
 
 /// The name that stands for a host of the policy: of a wildcard its suffix, which a constraint covers with all below.
-fn most_of(host: &str) -> San<'_> {
+pub(super) fn most_of(host: &str) -> San<'_> {
     let literal = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
     literal.parse().map_or_else(|_| San::Dns(host.strip_prefix("*.").unwrap_or(host)), San::Address)
 }

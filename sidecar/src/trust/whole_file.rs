@@ -6,10 +6,12 @@ use std::io::{self, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
+use crate::file;
+
 /// Whether the file is there with exactly this content.
 pub(crate) fn holds(path: &Path, content: &[u8]) -> bool {
     fs::metadata(path).is_ok_and(|found| found.len() == content.len() as u64)
-        && fs::read(path).is_ok_and(|found| found == content)
+        && file::read(path, content.len()).is_ok_and(|found| found == content)
 }
 
 /// Puts `content` at `path` with `mode`, whatever the umask. The file never has more permissions than `mode`.
