@@ -41,6 +41,7 @@ pub mod run;
 pub mod send;
 pub mod serve;
 pub mod settings;
+pub mod state;
 pub mod summary;
 pub mod target;
 pub mod trust;
