@@ -21,6 +21,7 @@ mod pool;
 mod process;
 mod run;
 mod smuggling;
+mod state;
 mod streaming;
 mod tunnel;
 mod verification;
