@@ -16,7 +16,7 @@ use sandgate_ca::{Authority, San};
 use time::{Duration, OffsetDateTime};
 
 pub use files::CaFiles;
-pub use keeper::{CaError, Keeper, Source, Status};
+pub use keeper::{CaError, End, Keeper, Source, Status};
 pub use made::MadeCa;
 
 use crate::destination::Host;
@@ -27,6 +27,8 @@ use crate::leaf;
 pub const DEFAULT_OVERLAP: Duration = Duration::DAY;
 /// When a CA has no longer than this, its successor signs whatever the overlap says: leaves would end too soon.
 const NEAR_END: Duration = Duration::HOUR;
+/// When no CA lives longer than this, it is said aloud: someone has to bring another one.
+const LAST_DAY: Duration = Duration::DAY;
 
 /// The CAs of this process: the one that signs, those that will, and those that did.
 #[derive(Clone, Debug)]
@@ -133,6 +135,13 @@ impl Authorities {
     #[must_use]
     pub fn newest(&self) -> &Arc<Authority> {
         self.successors.back().map_or(&self.current, |successor| &successor.authority)
+    }
+
+    /// When the last CA that may sign ends, if that is past or within a day of `now`.
+    #[must_use]
+    pub fn end(&self, now: OffsetDateTime) -> Option<OffsetDateTime> {
+        let successors = self.successors.iter().map(|successor| successor.authority.not_after());
+        Some(successors.fold(self.current.not_after(), Ord::max)).filter(|end| *end - now <= LAST_DAY)
     }
 
     fn retire(&mut self, authority: Arc<Authority>, now: OffsetDateTime) {

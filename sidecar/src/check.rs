@@ -1,7 +1,6 @@
 //! `check` and `validate`: what a policy file says, for people and for CI. Each reads the file that it is given, opens
 //! no connection, and asks the same code that judges live requests.
 
-use std::fs;
 use std::io::{self, Write};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -11,9 +10,11 @@ use thiserror::Error;
 
 use crate::address;
 use crate::destination::{Authority, Destination, InvalidAuthority, Scheme};
+use crate::file;
 use crate::policy::access::{Entry, Finding};
 use crate::policy::problem::Unplaced;
 use crate::policy::rule::{Rule, Tls};
+use crate::policy::yaml;
 use crate::policy::{Outcome, Policy, PolicyErrors, Problem, Reason, Verdict};
 use crate::refusal::Code;
 
@@ -118,7 +119,7 @@ pub fn validate(file: &Path, out: &mut impl Write) -> Result<bool, CheckError> {
 }
 
 fn read(file: &Path) -> Result<Vec<u8>, CheckError> {
-    fs::read(file).map_err(|source| CheckError::Read { path: file.to_owned(), source })
+    file::read(file, yaml::MAX_BYTES).map_err(|source| CheckError::Read { path: file.to_owned(), source })
 }
 
 fn colon_line(problem: &Problem) -> String {
@@ -224,6 +225,8 @@ impl Request<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     const POLICY: &str = "\

@@ -3,7 +3,6 @@
 //! Polled, because file notification is not reliable on every mount. Nothing here judges a request.
 
 use std::collections::HashSet;
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,13 +14,17 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 use crate::admin::Health;
 use crate::destination::Scheme;
 use crate::engine::Engine;
+use crate::file;
 use crate::metrics::Metrics;
+use crate::policy::yaml;
 use crate::policy::{Mode, Policy, Rule, Tls};
 use crate::settings::PolicySource;
 use crate::upstream::profile::{Profiles, Routes};
 
 /// How long a stream that is no longer allowed has to end by itself. The promise is 5 s, poll not counted.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// A file that is being written in place must be quiet for so long before it is taken.
+const SETTLE: Duration = Duration::from_millis(100);
 
 /// A policy, ready to be put in force.
 pub struct Loaded {
@@ -37,6 +40,8 @@ pub struct Loader {
     profiles: Profiles,
     health: Arc<Health>,
     metrics: Arc<Metrics>,
+    /// Whether a policy in audit mode is a broken one.
+    enforces: bool,
     seen: Seen,
     /// Whether the last good policy names certificate files, and what was wrong with their content last.
     names_files: bool,
@@ -58,7 +63,7 @@ impl Loader {
     #[must_use]
     pub fn new(source: PolicySource, profiles: Profiles, health: Arc<Health>, metrics: Arc<Metrics>) -> Self {
         let (seen, names_files, file_problems) = (Seen::Missing, false, Vec::new());
-        Self { source, profiles, health, metrics, seen, names_files, file_problems }
+        Self { source, profiles, health, metrics, enforces: false, seen, names_files, file_problems }
     }
 
     /// The policy to begin with. One that is missing or broken denies everything, and is reported.
@@ -90,13 +95,28 @@ impl Loader {
         })
     }
 
+    /// From now on a policy in `mode: audit` is a broken one: it intercepts any host, and a CA that is constrained to
+    /// hosts can't sign for those.
+    pub fn refuse_audit_mode(&mut self) {
+        self.enforces = true;
+    }
+
     /// Whether the file has changed since the last look, and if so what is to be put in force.
-    fn poll(&mut self, path: &Path) -> Option<Loaded> {
-        let seen = match (look(path), &self.seen) {
+    async fn poll(&mut self, path: &Path) -> Option<Loaded> {
+        let seen = self.look(path);
+        if seen == self.seen {
+            return self.with_changed_files(path);
+        }
+        // Half of a policy may be valid and allow more than the whole.
+        sleep(SETTLE).await;
+        if self.look(path) == seen { self.take(path, seen) } else { None }
+    }
+
+    fn look(&self, path: &Path) -> Seen {
+        match (look(path), &self.seen) {
             (Seen::MissingOnce, Seen::MissingOnce | Seen::Missing) => Seen::Missing,
             (seen, _) => seen,
-        };
-        if seen == self.seen { self.with_changed_files(path) } else { self.take(path, seen) }
+        }
     }
 
     fn take(&mut self, path: &Path, seen: Seen) -> Option<Loaded> {
@@ -150,6 +170,10 @@ impl Loader {
     }
 
     fn ready(&mut self, policy: Policy) -> Result<Loaded, Vec<String>> {
+        if self.enforces && policy.mode() == Mode::Audit {
+            let problem = "mode: audit intercepts any host, which --ca-name-constraints rules out; restart without it";
+            return Err(vec![problem.to_owned()]);
+        }
         let names_files = |rule: &Arc<Rule>| !rule.upstream.ca.is_empty() || rule.upstream.client_cert.is_some();
         self.names_files |= policy.rules().iter().any(names_files);
         let routes = self.profiles.routes(&policy)?;
@@ -180,7 +204,7 @@ impl Loader {
 }
 
 fn look(path: &Path) -> Seen {
-    match fs::read(path) {
+    match file::read(path, yaml::MAX_BYTES) {
         Ok(text) => Seen::Content(text),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Seen::MissingOnce,
         Err(error) => Seen::Unreadable(format!("{}: {error}", path.display())),
@@ -214,7 +238,7 @@ pub async fn watch(
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        let Some(Loaded { policy, routes }) = loader.poll(&path) else { continue };
+        let Some(Loaded { policy, routes }) = loader.poll(&path).await else { continue };
         hosts.send_replace(intercepted_hosts(&policy));
         let profiles = routes.ids();
         let revoked = engine.enforcement.swap(policy, routes);
@@ -235,5 +259,78 @@ async fn sever_later(engine: Arc<Engine>) {
             severed,
             "connections were severed: their clients held on to streams that are no longer allowed"
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use rustls::RootCertStore;
+    use tempfile::TempDir;
+
+    use super::*;
+
+    const HALF: &str = "version: 1\ndestinations:\n  - id: a\n    host: a.test\n";
+    const WHOLE: &str =
+        "version: 1\ndestinations:\n  - id: a\n    host: a.test\n    allow: [{methods: [GET], paths: [/]}]\n";
+
+    fn started(dir: &TempDir, text: &str) -> (Loader, PathBuf, Arc<Health>) {
+        let (path, health) = (dir.path().join("policy.yaml"), Arc::new(Health::new()));
+        fs::write(&path, text).unwrap();
+        let profiles = Profiles::new(RootCertStore::empty());
+        let source = PolicySource::File(path.clone());
+        let mut loader = Loader::new(source, profiles, Arc::clone(&health), Arc::new(Metrics::new()));
+        loader.start().unwrap();
+        health.ca_loaded();
+        (loader, path, health)
+    }
+
+    fn digest(text: &str) -> String {
+        Policy::parse(text.as_bytes()).unwrap().digest().to_owned()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_policy_that_is_still_being_written_waits_for_the_next_look() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut loader, path, _) = started(&dir, "version: 1\ndestinations: []\n");
+        fs::write(&path, HALF).unwrap();
+        let (half, ()) = tokio::join!(loader.poll(&path), async { fs::write(&path, WHOLE).unwrap() });
+        assert!(half.is_none());
+        assert_eq!(loader.poll(&path).await.unwrap().policy.digest(), digest(WHOLE));
+        assert!(loader.poll(&path).await.is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_fifo_or_a_file_without_end_is_a_broken_policy() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut loader, path, health) = started(&dir, WHOLE);
+        fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink("/dev/zero", &path).unwrap();
+        assert!(loader.poll(&path).await.is_none());
+        let (status, report) = health.report();
+        assert!(status.is_success() && report.contains("it is a device, not a regular file"), "{report}");
+        fs::remove_file(&path).unwrap();
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRUSR).unwrap();
+        assert!(loader.poll(&path).await.is_none());
+        assert!(health.report().1.contains("it is a FIFO"));
+        fs::remove_file(&path).unwrap();
+        fs::File::create(&path).unwrap().set_len(yaml::MAX_BYTES as u64 + 1).unwrap();
+        assert!(loader.poll(&path).await.is_none());
+        assert!(health.report().1.contains("more than 4194304 bytes"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reload_in_audit_mode_is_broken_where_the_ca_is_constrained() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut loader, path, health) = started(&dir, WHOLE);
+        loader.refuse_audit_mode();
+        fs::write(&path, WHOLE.replace("destinations", "mode: audit\ndestinations")).unwrap();
+        assert!(loader.poll(&path).await.is_none());
+        let (status, report) = health.report();
+        assert!(status.is_success() && report.contains("degraded"), "{report}");
+        assert!(report.contains("--ca-name-constraints") && report.contains("the last good policy stays"), "{report}");
+        fs::write(&path, HALF).unwrap();
+        assert_eq!(loader.poll(&path).await.unwrap().policy.digest(), digest(HALF));
     }
 }

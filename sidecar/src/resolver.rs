@@ -20,6 +20,7 @@ use thiserror::Error;
 use tokio::time::timeout;
 
 use crate::destination::Host;
+use crate::file;
 use crate::settings::Resolve;
 
 /// How long the second address family may lag behind the first (RFC 8305 3, "Resolution Delay").
@@ -188,7 +189,7 @@ pub fn name_servers(resolv_conf: &[u8]) -> Result<Vec<SocketAddr>, String> {
 /// # Errors
 /// Text that names the file, and the line where one is wrong.
 pub fn read_hosts_file(path: &Path) -> Result<HashMap<Host, Vec<IpAddr>>, String> {
-    let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let text = file::read_text(path, file::LIMIT).map_err(|error| format!("{}: {error}", path.display()))?;
     let mut hosts: HashMap<Host, Vec<IpAddr>> = HashMap::new();
     for (index, line) in text.lines().enumerate() {
         let problem = |what: &str| format!("{}:{}: {what}", path.display(), index + 1);

@@ -56,6 +56,8 @@ async fn attempt(mut settings: Settings, options: &Options) -> anyhow::Result<u8
     let mut signals = Signals::start().context("signals cannot be watched")?;
     let (trust_dir, temporary) = trust_dir(&settings)?;
     settings.trust_dir = Some(trust_dir.clone());
+    // The command sees what this process sees.
+    settings.trust_path = None;
     let tally = Arc::new(Mutex::new(Tally::default()));
     let mut running = tokio::select! {
         started = serve::start(settings, Some(observer(&tally))) => started.context("the proxy did not start")?,

@@ -1,7 +1,6 @@
 //! Start order and drain: everything that can be wrong is found before the first listener is there.
 
 use std::collections::HashMap;
-use std::fs;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -17,9 +16,10 @@ use tokio::time::{Instant, interval, sleep};
 
 use crate::admin::{self, Health};
 use crate::audit::{Audit, AuditOutput, AuditSettings, Identity, Observer};
-use crate::authority::{CaError, CaFiles, Keeper, MadeCa, Source, Status};
+use crate::authority::{CaError, CaFiles, End, Keeper, MadeCa, Source, Status};
 use crate::enforcement::Enforcement;
 use crate::engine::{Engine, Numbers};
+use crate::file;
 use crate::leaf::LeafCache;
 use crate::limits::Limiter;
 use crate::metrics::Metrics;
@@ -28,6 +28,7 @@ use crate::proxy;
 use crate::reload::{self, Loaded, Loader};
 use crate::resolver::{self, Resolver};
 use crate::settings::{AuditLog, CaSource, PolicySource, Settings};
+use crate::state;
 use crate::trust::TrustFiles;
 use crate::upstream::Upstream;
 use crate::upstream::dial::Dialer;
@@ -61,6 +62,7 @@ pub struct Running {
 pub async fn start(settings: Settings, observer: Option<Observer>) -> anyhow::Result<Running> {
     let metrics = Arc::new(Metrics::new());
     let health = Arc::new(Health::new());
+    state::check_place(&settings).map_err(|error| anyhow!(error))?;
     let audit = audit(&settings, observer, &metrics)?;
     let roots = tls::base_roots(&settings.upstream_ca).map_err(|error| anyhow!("--upstream-ca: {error}"))?;
     let mut loader =
@@ -68,6 +70,9 @@ pub async fn start(settings: Settings, observer: Option<Observer>) -> anyhow::Re
     let Loaded { policy, routes } = loader.start()?;
     if settings.ca_name_constraints && policy.mode() == Mode::Audit {
         return Err(anyhow!("--ca-name-constraints: not with a policy in mode: audit, which intercepts any host"));
+    }
+    if settings.ca_name_constraints {
+        loader.refuse_audit_mode();
     }
     let (hosts, hosts_seen) = watch::channel(reload::intercepted_hosts(&policy));
     let keeper = keeper(&settings, &hosts_seen)?;
@@ -122,10 +127,9 @@ fn keeper(settings: &Settings, hosts: &watch::Receiver<Arc<[String]>>) -> anyhow
         Source::Made(made) => Source::Made(made.constrained(settings.ca_name_constraints)),
         files @ Source::Files(_) => files,
     };
-    let trust = settings.trust_dir.as_ref().map(std::path::absolute).transpose().context("--trust-dir")?;
     let overlap = time::Duration::try_from(settings.ca_overlap).context("--ca-overlap")?;
     let hosts = Arc::clone(&hosts.borrow());
-    let keeper = Keeper::start(source, overlap, trust.map(TrustFiles::new), hosts, OffsetDateTime::now_utc());
+    let keeper = Keeper::start(source, overlap, trust_files(settings)?, hosts, OffsetDateTime::now_utc());
     keeper.map_err(|error| match error {
         CaError::Read { ref source, .. } if source.kind() == ErrorKind::NotFound => anyhow!(
             "{error}; put a CA there (sandgate-ca generate makes one), name its directory with --ca-dir, \
@@ -136,24 +140,46 @@ fn keeper(settings: &Settings, hosts: &watch::Receiver<Arc<[String]>>) -> anyhow
     })
 }
 
+fn trust_files(settings: &Settings) -> anyhow::Result<Option<TrustFiles>> {
+    let Some(dir) = &settings.trust_dir else {
+        let alone = settings.trust_path.is_some();
+        return if alone { Err(anyhow!("--trust-path says nothing without --trust-dir; set both")) } else { Ok(None) };
+    };
+    let files = TrustFiles::new(std::path::absolute(dir).context("--trust-dir")?);
+    Ok(Some(match &settings.trust_path {
+        Some(path) => files.seen_at(path),
+        None => files,
+    }))
+}
+
 fn resolver(settings: &Settings) -> anyhow::Result<Resolver> {
-    let servers = if settings.dns.is_empty() { name_servers(settings)? } else { settings.dns.clone() };
+    let (servers, from) =
+        if settings.dns.is_empty() { name_servers(settings)? } else { (settings.dns.clone(), "--dns".to_owned()) };
+    let list = servers.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+    tracing::info!(servers = list, from, "name servers");
     let hosts = settings.hosts_file.as_deref().map_or_else(|| Ok(HashMap::new()), resolver::read_hosts_file);
-    let hosts = hosts.map_err(|error| anyhow!(error))?;
+    let hosts = hosts.map_err(|error| anyhow!("--hosts-file: {error}"))?;
     Resolver::new(&servers, settings.dns_timeout, &settings.resolve, hosts).map_err(|error| anyhow!(error))
 }
 
 /// The name servers of resolv.conf as it was at the first start: the workload may write the file afterwards, so a
 /// restarted container goes by its own copy.
-fn name_servers(settings: &Settings) -> anyhow::Result<Vec<SocketAddr>> {
+fn name_servers(settings: &Settings) -> anyhow::Result<(Vec<SocketAddr>, String)> {
     let kept = settings.state_dir.as_ref().map(|dir| dir.join(RESOLV_CONF));
-    if let Some(text) = kept.as_deref().and_then(|path| fs::read(path).ok()) {
-        return resolver::name_servers(&text).map_err(|error| anyhow!("{RESOLV_CONF} in the state directory: {error}"));
-    }
     let path = &settings.resolv_conf;
-    let text = match fs::read(path) {
+    if let Some(kept) = &kept {
+        let unusable = |error: String| {
+            let (kept, path) = (kept.display(), path.display());
+            anyhow!("cannot use the kept {kept}: {error}; remove the file to have {path} read in its place")
+        };
+        if let Some(text) = state::kept(kept).map_err(|error| unusable(error.to_string()))? {
+            return Ok((resolver::name_servers(&text).map_err(unusable)?, kept.display().to_string()));
+        }
+    }
+    let from = path.display().to_string();
+    let text = match file::read(path, file::LIMIT) {
         Ok(text) => text,
-        Err(error) => return Ok(no_name_servers(path, &error.to_string())),
+        Err(error) => return Ok((no_name_servers(path, &error.to_string()), from)),
     };
     match resolver::name_servers(&text) {
         Ok(servers) => {
@@ -161,9 +187,9 @@ fn name_servers(settings: &Settings) -> anyhow::Result<Vec<SocketAddr>> {
                 crate::trust::whole_file::replace(&kept, &text, 0o600)
                     .with_context(|| format!("{} can't be kept", kept.display()))?;
             }
-            Ok(servers)
+            Ok((servers, from))
         }
-        Err(error) => Ok(no_name_servers(path, &error)),
+        Err(error) => Ok((no_name_servers(path, &error), from)),
     }
 }
 
@@ -308,7 +334,14 @@ async fn report_ca(mut status: watch::Receiver<Status>, health: Arc<Health>, met
             generation = now.generation;
             metrics.ca_loaded(SystemTime::from(now.expires));
         }
-        health.ca_loaded();
+        match now.end {
+            Some(End { expired: true, words }) => health.ca_expired(words),
+            Some(End { expired: false, words }) => {
+                health.ca_loaded();
+                health.ca_ends_soon(words);
+            }
+            None => health.ca_loaded(),
+        }
         if let Some(error) = now.error {
             health.ca_failed(error);
         }

@@ -60,6 +60,9 @@ table::settings! {
         state_dir: Option<PathBuf> = "", "DIR", optional(value::path);
         /// The directory that gets the trust files for the workload. Without it none are written.
         trust_dir: Option<PathBuf> = "", "DIR", optional(value::path);
+        /// Where the workload sees the trust directory; the same path unless set. Not for `run`, whose command sees what
+        /// the sidecar sees.
+        trust_path: Option<PathBuf> = "", "PATH", optional(value::path);
         /// Leaf certificates kept in memory, one for each host. Past this the least used is made again when needed.
         /// At most 1,000,000.
         leaf_cache_size: usize = "512", "N", one(value::count::<1_000_000>);

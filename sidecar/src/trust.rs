@@ -8,7 +8,9 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use aws_lc_rs::digest;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use rustls::pki_types::CertificateDer;
@@ -17,6 +19,8 @@ use sandgate_contract::{
 };
 use thiserror::Error;
 use webpki_root_certs::TLS_SERVER_ROOT_CERTS;
+
+use crate::file;
 
 /// Readable by everyone: apt reads as a user of its own.
 const DIR_MODE: u32 = 0o755;
@@ -31,6 +35,8 @@ const PEM_LINE: usize = 64;
 pub struct TrustFiles {
     dir: PathBuf,
     seen_at: PathBuf,
+    /// The SHA-256 of the store that was written last, for its bytes can't be told in advance.
+    store: Arc<Mutex<Option<[u8; 32]>>>,
 }
 
 impl TrustFiles {
@@ -38,7 +44,7 @@ impl TrustFiles {
     #[must_use]
     pub fn new(dir: impl Into<PathBuf>) -> Self {
         let dir = dir.into();
-        Self { seen_at: dir.clone(), dir }
+        Self { seen_at: dir.clone(), dir, store: Arc::default() }
     }
 
     /// The same files for readers that see the directory at another path, as a second container of a pod does.
@@ -56,45 +62,62 @@ impl TrustFiles {
     /// Makes the files say that `cas` are trusted, the first one being the one that signs.
     ///
     /// A file is replaced by a rename, so that a reader finds the old or the new one whole; one that says the right
-    /// thing already is left alone. The directory is made if it is missing. Blocks on the file system.
+    /// thing already is left alone. The directory is made if it is missing. Blocks on the file system. The
+    /// paths that were replaced are what comes back.
     ///
     /// # Errors
     /// [`TrustError`], which names the path. Files before it may have been replaced; `bundle.crt` is the last.
-    pub fn write(&self, cas: &[CertificateDer<'_>]) -> Result<(), TrustError> {
+    pub fn write(&self, cas: &[CertificateDer<'_>]) -> Result<Vec<PathBuf>, TrustError> {
         let bundle_path = self.path_for_settings()?;
         make_dir(&self.dir)?;
         make_dir(&self.dir.join(PHP_SCAN_DIR))?;
 
         let mut bundle = pem(cas);
-        self.replace(TRUST_CA_FILE, bundle.as_bytes())?;
-        self.replace(WGETRC_FILE, format!("ca_certificate = {bundle_path}\n").as_bytes())?;
-        self.replace(APT_CONFIG_FILE, format!("Acquire::https::CaInfo \"{bundle_path}\";\n").as_bytes())?;
+        let wgetrc = format!("ca_certificate = {bundle_path}\n");
+        let apt = format!("Acquire::https::CaInfo \"{bundle_path}\";\n");
         let php = format!("curl.cainfo = \"{bundle_path}\"\nopenssl.cafile = \"{bundle_path}\"\n");
-        self.replace(&format!("{PHP_SCAN_DIR}/{PHP_INI_FILE}"), php.as_bytes())?;
-
+        let mut replaced = vec![
+            self.replace(TRUST_CA_FILE, bundle.as_bytes())?,
+            self.replace(WGETRC_FILE, wgetrc.as_bytes())?,
+            self.replace(APT_CONFIG_FILE, apt.as_bytes())?,
+            self.replace(&format!("{PHP_SCAN_DIR}/{PHP_INI_FILE}"), php.as_bytes())?,
+        ];
         bundle.push_str(&pem(TLS_SERVER_ROOT_CERTS));
-        self.replace_store(cas, bundle.as_bytes())?;
-        self.replace(TRUST_BUNDLE_FILE, bundle.as_bytes())
+        replaced.push(self.replace_store(cas, bundle.as_bytes())?);
+        replaced.push(self.replace(TRUST_BUNDLE_FILE, bundle.as_bytes())?);
+        Ok(replaced.into_iter().flatten().collect())
     }
 
     /// The store has random salts, so its bytes do not tell whether it is current. The bundle does, for it is written
-    /// after the store.
-    fn replace_store(&self, cas: &[CertificateDer<'_>], bundle: &[u8]) -> Result<(), TrustError> {
+    /// after the store; and that it is whole is told by its hash, or at first by its own checksum.
+    fn replace_store(&self, cas: &[CertificateDer<'_>], bundle: &[u8]) -> Result<Option<PathBuf>, TrustError> {
         let path = self.dir.join(TRUST_STORE_FILE);
-        if whole_file::holds(&self.dir.join(TRUST_BUNDLE_FILE), bundle) && path.exists() {
-            return Ok(());
+        let mut known = self.store.lock().unwrap_or_else(PoisonError::into_inner);
+        if whole_file::holds(&self.dir.join(TRUST_BUNDLE_FILE), bundle)
+            && let Ok(found) = file::read(&path, file::LIMIT)
+        {
+            let sum = sha256(&found);
+            if known.map_or_else(|| store::is_whole(&found), |known| known == sum) {
+                *known = Some(sum);
+                return Ok(None);
+            }
         }
         let store = store::encode(cas, TLS_SERVER_ROOT_CERTS)
             .map_err(|source| TrustError::Store { path: path.clone(), source: Box::new(source) })?;
-        self.replace(TRUST_STORE_FILE, &store)
+        let replaced = self.replace(TRUST_STORE_FILE, &store)?;
+        *known = Some(sha256(&store));
+        Ok(replaced)
     }
 
-    fn replace(&self, name: &str, content: &[u8]) -> Result<(), TrustError> {
+    fn replace(&self, name: &str, content: &[u8]) -> Result<Option<PathBuf>, TrustError> {
         let path = self.dir.join(name);
         if whole_file::holds(&path, content) {
-            return Ok(());
+            return Ok(None);
         }
-        whole_file::replace(&path, content, FILE_MODE).map_err(|source| TrustError::Io { path, source })
+        match whole_file::replace(&path, content, FILE_MODE) {
+            Ok(()) => Ok(Some(path)),
+            Err(source) => Err(TrustError::Io { path, source }),
+        }
     }
 
     /// The path of the bundle as readers see it, if all the languages that it is written in can say it.
@@ -108,6 +131,12 @@ pub(crate) fn usable_path(dir: &Path) -> Result<&str, TrustError> {
     let plain = |char: char| !char.is_control() && !char.is_whitespace() && !"\"'\\;$:`".contains(char);
     let path = dir.to_str().filter(|path| path.starts_with('/') && path.chars().all(plain));
     path.ok_or_else(|| TrustError::UnusablePath { path: dir.to_owned() })
+}
+
+fn sha256(content: &[u8]) -> [u8; 32] {
+    let mut sum = [0; 32];
+    sum.copy_from_slice(digest::digest(&digest::SHA256, content).as_ref());
+    sum
 }
 
 fn make_dir(dir: &Path) -> Result<(), TrustError> {

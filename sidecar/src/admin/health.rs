@@ -20,6 +20,8 @@ struct State {
     policy: Option<String>,
     policy_errors: Vec<String>,
     ca: bool,
+    /// That the CA ends soon, or has ended.
+    ca_end: Option<String>,
     ca_error: Option<String>,
     draining: bool,
 }
@@ -60,6 +62,20 @@ impl Health {
     pub fn ca_loaded(&self) {
         let mut state = self.state();
         state.ca = true;
+        state.ca_end = None;
+        state.ca_error = None;
+    }
+
+    /// The CA signs, but not for long: `words` say until when.
+    pub fn ca_ends_soon(&self, words: String) {
+        self.state().ca_end = Some(words);
+    }
+
+    /// No CA signs any more, since `words`, and the sidecar is not ready. What was wrong before is forgotten.
+    pub fn ca_expired(&self, words: String) {
+        let mut state = self.state();
+        state.ca = false;
+        state.ca_end = Some(words);
         state.ca_error = None;
     }
 
@@ -81,7 +97,7 @@ impl Health {
     }
 
     /// The status and body of `/readyz`.
-    pub(super) fn report(&self) -> (StatusCode, String) {
+    pub(crate) fn report(&self) -> (StatusCode, String) {
         let state = self.state();
         let problems = state.problems();
         let (code, status) = match (state.is_ready(), problems.is_empty()) {
@@ -121,7 +137,8 @@ impl State {
         }
         let signing = if self.ca { "the last good CA stays" } else { "no host can be intercepted" };
         problems.extend(self.ca_error.iter().map(|error| format!("ca: {error} ({signing})")));
-        if !self.ca && self.ca_error.is_none() {
+        problems.extend(self.ca_end.iter().map(|end| format!("ca: {end}")));
+        if !self.ca && self.ca_error.is_none() && self.ca_end.is_none() {
             problems.push("ca: not loaded yet (no host can be intercepted)".into());
         }
         if self.draining {
@@ -180,6 +197,18 @@ mod tests {
         health.policy_loaded("sha256:b");
         health.ca_loaded();
         assert_eq!(health.report().1, "{\"status\":\"ready\",\"policy\":\"sha256:b\",\"problems\":[]}\n");
+    }
+
+    #[test]
+    fn a_ca_near_its_end_is_degraded_and_one_past_it_is_not_ready() {
+        let health = ready();
+        health.ca_ends_soon("it expires at noon".into());
+        assert_eq!(report(&health).1["status"], "degraded");
+        health.ca_expired("it expired at noon".into());
+        let (status, found) = report(&health);
+        assert_eq!((status, &found["problems"]), (503, &json!(["ca: it expired at noon"])));
+        health.ca_loaded();
+        assert_eq!(report(&health).1["status"], "ready");
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! A CA that the operator puts into files, looked at by content: file notification is not reliable on every mount.
 //! Never keeps the text of a key.
 
-use std::fs;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -14,6 +13,7 @@ use sandgate_contract::{CA_CERT_FILE, CA_KEY_FILE, CA_PREVIOUS_FILE};
 use time::OffsetDateTime;
 
 use super::{Authorities, CaError};
+use crate::file;
 
 /// The files of a CA.
 #[derive(Debug)]
@@ -101,5 +101,5 @@ impl CaFiles {
 }
 
 pub(super) fn read(path: &Path) -> Result<String, CaError> {
-    fs::read_to_string(path).map_err(|source| CaError::Read { path: path.to_owned(), source })
+    file::read_text(path, file::LIMIT).map_err(|source| CaError::Read { path: path.to_owned(), source })
 }

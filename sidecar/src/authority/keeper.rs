@@ -7,12 +7,17 @@ use std::sync::Arc;
 use rustls::pki_types::CertificateDer;
 use sandgate_ca::AuthorityError;
 use sandgate_ca::constraints::ConstraintsError;
+use sandgate_ca::date;
 use thiserror::Error;
 use time::{Duration, OffsetDateTime};
 use tokio::sync::watch;
 
+use super::made::most_of;
 use super::{Authorities, CaFiles, MadeCa, Signing};
 use crate::trust::{TrustError, TrustFiles};
+
+/// How many hosts a warning names.
+const NAMED_HOSTS: usize = 10;
 
 /// Where CAs come from.
 #[derive(Debug)]
@@ -34,6 +39,38 @@ pub struct Status {
     pub trusted: usize,
     /// What went wrong at the last look, if something did. What was good before goes on.
     pub error: Option<String>,
+    /// That the last CA ends within a day, or has ended.
+    pub end: Option<End>,
+}
+
+/// The end of the last CA that may sign.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct End {
+    /// Whether it is past, and so no host can be intercepted.
+    pub expired: bool,
+    /// When, and what to do.
+    pub words: String,
+}
+
+impl End {
+    fn of(authorities: &Authorities, now: OffsetDateTime) -> Option<Self> {
+        let end = authorities.end(now)?;
+        let (expired, at) = (end <= now, date::text(&end));
+        let words = if expired {
+            format!("the CA expired at {at}, so no host can be intercepted; put another one in its place")
+        } else {
+            format!("the CA expires at {at}, and no other is there to follow it; put one in its place before")
+        };
+        Some(Self { expired, words })
+    }
+
+    fn log(&self) {
+        if self.expired {
+            tracing::error!("{}", self.words);
+        } else {
+            tracing::warn!("{}", self.words);
+        }
+    }
 }
 
 /// The one owner of the CAs.
@@ -47,6 +84,8 @@ pub struct Keeper {
     is_kept: bool,
     /// The hosts that the policy intercepts: names, `*.suffix`, addresses.
     hosts: Arc<[String]>,
+    /// What was said last of those that no CA may sign for.
+    excluded: Option<String>,
     signing: watch::Sender<Arc<Signing>>,
     status: watch::Sender<Status>,
 }
@@ -78,14 +117,20 @@ impl Keeper {
             trust.write(&written)?;
         }
         warn(&authorities);
+        let end = End::of(&authorities, now);
+        end.iter().for_each(End::log);
         let signing = watch::Sender::new(Arc::new(authorities.signing()));
         let status = watch::Sender::new(Status {
             generation: 1,
             expires: authorities.current.not_after(),
             trusted: written.len(),
             error: None,
+            end,
         });
-        Ok(Self { authorities, source, trust, written, is_kept: true, hosts, signing, status })
+        let (is_kept, excluded) = (true, None);
+        let mut keeper = Self { authorities, source, trust, written, is_kept, hosts, excluded, signing, status };
+        keeper.warn_of_excluded_hosts();
+        Ok(keeper)
     }
 
     /// Who signs, now and later.
@@ -103,12 +148,15 @@ impl Keeper {
     /// Takes the hosts of a new policy. They count from the next [`Self::poll`] on.
     pub fn set_hosts(&mut self, hosts: Arc<[String]>) {
         self.hosts = hosts;
+        // Said again after each reload.
+        self.excluded = None;
     }
 
     /// Does what is due at `now` and takes what is new at the source. What goes wrong is logged and in the status, and
     /// everything stays as it was. Blocks on a few small files and, when a CA changed, on the trust files.
     pub fn poll(&mut self, now: OffsetDateTime) {
-        let error = self.look(now).err().map(|error| error.to_string());
+        let (looked, repaired) = (self.look(now), self.repair());
+        let error = looked.and(repaired).err().map(|error| error.to_string());
         let is_news = self.status.borrow().error != error;
         if let Some(error) = error.as_deref().filter(|_| is_news) {
             tracing::error!(error, "the CA stays as it was");
@@ -116,6 +164,20 @@ impl Keeper {
         if is_news {
             self.status.send_modify(|status| status.error = error);
         }
+        let end = End::of(&self.authorities, now);
+        if self.status.borrow().end != end {
+            end.iter().for_each(End::log);
+            self.status.send_modify(|status| status.end = end);
+        }
+        self.warn_of_excluded_hosts();
+    }
+
+    fn warn_of_excluded_hosts(&mut self) {
+        let excluded = excluded(&self.signing.borrow(), &self.hosts);
+        if let Some(warning) = excluded.as_ref().filter(|_| excluded != self.excluded) {
+            tracing::warn!("{warning}");
+        }
+        self.excluded = excluded;
     }
 
     /// Polls every `interval`, and at once when `hosts` changes, until its sender is gone.
@@ -150,6 +212,17 @@ impl Keeper {
                 files.forget();
             }
         })
+    }
+
+    /// Has the trust files say again what they said, if something happened to them since.
+    fn repair(&self) -> Result<(), CaError> {
+        let Some(trust) = &self.trust else { return Ok(()) };
+        let repaired = trust.write(&self.written)?;
+        if !repaired.is_empty() {
+            let names: Vec<String> = repaired.iter().map(|path| path.display().to_string()).collect();
+            tracing::warn!(files = names.join(", "), "trust files were removed or changed by others, and are restored");
+        }
+        Ok(())
     }
 
     /// Makes `next` hold. The order is the point: kept for a restart, trusted, and only then asked to sign.
@@ -206,6 +279,21 @@ impl Keeper {
         });
         self.signing.send_replace(Arc::new(signing));
     }
+}
+
+/// That name constraints keep every CA from signing for some of the policy's `hosts`, of which it names a few.
+pub(super) fn excluded(signing: &Signing, hosts: &[String]) -> Option<String> {
+    let permitted = |host: &&String| signing.authorities().iter().any(|authority| authority.permits(most_of(host)));
+    let excluded: Vec<&str> = hosts.iter().filter(|host| !permitted(host)).map(String::as_str).collect();
+    let mut named = excluded.iter().take(NAMED_HOSTS).copied().collect::<Vec<_>>().join(", ");
+    match excluded.len() {
+        0 => return None,
+        count if count > NAMED_HOSTS => named.push_str(&format!(" and {} more", count - NAMED_HOSTS)),
+        _ => {}
+    }
+    Some(format!(
+        "the CA's name constraints exclude hosts that the policy intercepts, so requests to them fail: {named}"
+    ))
 }
 
 /// Says what is unusual about the newest CA.

@@ -96,10 +96,12 @@ impl MadeCa {
             text.push_str(&authority.private_key_pem());
         }
         let path = dir.join(STATE_FILE);
-        if whole_file::holds(&path, text.as_bytes()) {
-            return Ok(());
-        }
-        whole_file::replace(&path, text.as_bytes(), 0o600).map_err(|source| CaError::State { path, source })
+        let kept = if whole_file::holds(&path, text.as_bytes()) {
+            whole_file::restrict(&path, 0o600)
+        } else {
+            whole_file::replace(&path, text.as_bytes(), 0o600)
+        };
+        kept.map_err(|source| CaError::State { path, source })
     }
 
     /// The CAs that were kept, without those that have expired since.
@@ -110,12 +112,20 @@ impl MadeCa {
             text => text?,
         };
         let mut kept = Vec::new();
+        let text = text.trim_start();
         for pair in text.split_inclusive(END_OF_KEY) {
             match Authority::from_pem(pair, pair) {
                 Ok(authority) => kept.push(Arc::new(authority)),
                 Err(AuthorityError::Expired { .. }) => {}
                 Err(source) => return Err(CaError::Kept { path, source }),
             }
+        }
+        if kept.is_empty() {
+            let problem = if text.is_empty() { "is empty" } else { "holds only CAs that have expired" };
+            let path = path.display();
+            tracing::warn!(
+                "{path} {problem}, so another CA is made; programs that trust the old one have to start again"
+            );
         }
         Ok(kept)
     }
@@ -136,7 +146,7 @@ impl MadeCa {
 }
 
 /// The name that stands for a host of the policy: of a wildcard its suffix, which a constraint covers with all below.
-fn most_of(host: &str) -> San<'_> {
+pub(super) fn most_of(host: &str) -> San<'_> {
     let literal = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
     literal.parse().map_or_else(|_| San::Dns(host.strip_prefix("*.").unwrap_or(host)), San::Address)
 }

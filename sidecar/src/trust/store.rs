@@ -2,7 +2,7 @@
 //! ignores them. Holds no key, ever.
 
 use p12_keystore::error::Error;
-use p12_keystore::{Certificate, KeyStore, KeyStoreEntry};
+use p12_keystore::{Certificate, KeyStore, KeyStoreEntry, Pkcs12ImportPolicy};
 use rustls::pki_types::CertificateDer;
 use sandgate_contract::TRUST_STORE_PASSWORD;
 
@@ -20,4 +20,9 @@ pub(super) fn encode(cas: &[CertificateDer<'_>], roots: &[CertificateDer<'_>]) -
         }
     }
     store.writer(TRUST_STORE_PASSWORD).encryption_iterations(ITERATIONS).mac_iterations(ITERATIONS).write()
+}
+
+/// Whether `store` is one under that password, undamaged.
+pub(super) fn is_whole(store: &[u8]) -> bool {
+    KeyStore::from_pkcs12(store, TRUST_STORE_PASSWORD, Pkcs12ImportPolicy::Relaxed).is_ok()
 }

@@ -6,10 +6,12 @@ use std::io::{self, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
+use crate::file;
+
 /// Whether the file is there with exactly this content.
 pub(crate) fn holds(path: &Path, content: &[u8]) -> bool {
     fs::metadata(path).is_ok_and(|found| found.len() == content.len() as u64)
-        && fs::read(path).is_ok_and(|found| found == content)
+        && file::read(path, content.len()).is_ok_and(|found| found == content)
 }
 
 /// Puts `content` at `path` with `mode`, whatever the umask. The file never has more permissions than `mode`.
@@ -30,6 +32,17 @@ pub(crate) fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> 
         let _ = fs::remove_file(&aside);
     }
     result
+}
+
+/// Gives the file exactly the permissions of `mode`.
+///
+/// # Errors
+/// What the system says.
+pub(crate) fn restrict(path: &Path, mode: u32) -> io::Result<()> {
+    if fs::metadata(path)?.permissions().mode() & 0o7777 == mode {
+        return Ok(());
+    }
+    fs::set_permissions(path, fs::Permissions::from_mode(mode))
 }
 
 fn write_new(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {

@@ -4,7 +4,6 @@
 //! an old policy made serves a request of a new one.
 
 use std::collections::{HashMap, HashSet};
-use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -13,6 +12,7 @@ use ipnet::IpNet;
 use rustls::RootCertStore;
 
 use super::tls::{self, Connectors};
+use crate::file;
 use crate::policy::{Policy, UpstreamHttp, UpstreamOptions};
 
 /// How the origins of some rules are reached.
@@ -132,7 +132,7 @@ impl Content {
 }
 
 fn sha256(path: &Path) -> Result<[u8; 32], String> {
-    let content = fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let content = file::read(path, file::LIMIT).map_err(|error| format!("{}: {error}", path.display()))?;
     let mut sum = [0; 32];
     sum.copy_from_slice(digest::digest(&digest::SHA256, &content).as_ref());
     Ok(sum)

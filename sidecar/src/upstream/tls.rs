@@ -2,7 +2,6 @@
 //!
 //! Verification is always on. There is no verifier in this crate but the one of rustls.
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,6 +14,7 @@ use tokio_rustls::TlsConnector;
 use webpki_root_certs::TLS_SERVER_ROOT_CERTS;
 
 use super::Failure;
+use crate::file;
 use crate::policy::{UpstreamHttp, UpstreamOptions};
 use crate::refusal::Code;
 
@@ -85,14 +85,16 @@ fn add_roots(roots: &mut RootCertStore, path: &Path) -> Result<(), String> {
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let named = |problem: String| format!("{}: {problem}", path.display());
-    let pem = fs::read(path).map_err(|error| named(error.to_string()))?;
+    let pem = file::read(path, file::LIMIT).map_err(|error| named(error.to_string()))?;
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
     let certificates = certificates.map_err(|error| named(error.to_string()))?;
     if certificates.is_empty() { Err(named("no PEM certificate in it".into())) } else { Ok(certificates) }
 }
 
 fn key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
-    PrivateKeyDer::from_pem_file(path).map_err(|error| format!("{}: {error}", path.display()))
+    let named = |problem: String| format!("{}: {problem}", path.display());
+    let pem = file::read(path, file::LIMIT).map_err(|error| named(error.to_string()))?;
+    PrivateKeyDer::from_pem_slice(&pem).map_err(|error| named(error.to_string()))
 }
 
 /// What a failed handshake with an origin is called.
@@ -128,6 +130,7 @@ fn certificate_code(error: &CertificateError) -> Code {
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
+    use std::fs;
 
     use super::*;
     use crate::trust::TrustFiles;

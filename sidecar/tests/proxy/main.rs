@@ -22,6 +22,7 @@ mod pool;
 mod process;
 mod run;
 mod smuggling;
+mod state;
 mod streaming;
 mod tunnel;
 mod verification;

@@ -156,3 +156,66 @@ fn what_is_wrong_at_the_start_names_the_file_and_never_shows_the_key() {
         assert!(!error.contains(secret), "{error}");
     }
 }
+
+#[test]
+fn a_ca_within_a_day_of_its_end_is_said_to_end_until_another_follows_it() {
+    let (dir, trust) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let old = ca_of(Duration::days(2), None);
+    put(dir.path(), &old);
+    let mut keeper = keep(&dir, &trust);
+    assert_eq!(keeper.status().borrow().end, None);
+    keeper.poll(old.not_after() - Duration::DAY);
+    let end = keeper.status().borrow().end.clone().unwrap();
+    assert!(!end.expired && end.words.contains("expires at") && end.words.contains("UTC"), "{end:?}");
+    keeper.poll(old.not_after());
+    let end = keeper.status().borrow().end.clone().unwrap();
+    assert!(end.expired && end.words.contains("expired at") && end.words.contains("no host can be"), "{end:?}");
+    put(dir.path(), &ca());
+    keeper.poll(old.not_after());
+    assert_eq!(keeper.status().borrow().end, None);
+}
+
+#[test]
+fn a_ca_that_starts_on_its_last_day_says_so_at_once() {
+    let (dir, trust) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    put(dir.path(), &ca_of(Duration::HOUR, None));
+    assert!(keep(&dir, &trust).status().borrow().end.as_ref().is_some_and(|end| !end.expired));
+}
+
+#[test]
+fn hosts_that_no_ca_may_sign_for_are_named_up_to_ten() {
+    let constrained = ca_of(Duration::days(365), Some(&["a.test", "192.0.2.1"]));
+    let signing = Authorities::new(constrained, Duration::DAY).signing();
+    let warning = |names: &[&str]| keeper::excluded(&signing, &hosts(names));
+    assert_eq!(warning(&["a.test", "*.a.test", "x.a.test", "192.0.2.1"]), None);
+    let said = warning(&["a.test", "b.test", "*.c.test", "192.0.2.2", "[2001:db8::1]"]).unwrap();
+    assert!(said.ends_with(": b.test, *.c.test, 192.0.2.2, [2001:db8::1]"), "{said}");
+    let many: Vec<String> = (10..22).map(|number| format!("h{number}.test")).collect();
+    let said = warning(&many.iter().map(String::as_str).collect::<Vec<_>>()).unwrap();
+    assert!(said.contains("h19.test and 2 more") && !said.contains("h20"), "{said}");
+}
+
+#[test]
+fn trust_files_that_were_removed_or_damaged_are_there_again_after_a_look() {
+    let (dir, trust) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    put(dir.path(), &ca());
+    let mut keeper = keep(&dir, &trust);
+    let whole = |name: &str| fs::read(trust.path().join(name)).unwrap();
+    let names = ["ca.crt", "bundle.crt", "wgetrc", "truststore.p12"];
+    let before = names.map(whole);
+    fs::remove_file(trust.path().join("ca.crt")).unwrap();
+    fs::write(trust.path().join("bundle.crt"), &before[1][..100]).unwrap();
+    fs::write(trust.path().join("wgetrc"), "ca_certificate = /elsewhere\n").unwrap();
+    keeper.poll(now());
+    assert_eq!(names.map(whole)[..3], before[..3]);
+    let store = whole("truststore.p12");
+    let mut damaged = store.clone();
+    damaged[store.len() / 2] ^= 1;
+    fs::write(trust.path().join("truststore.p12"), &damaged).unwrap();
+    keeper.poll(now());
+    assert_ne!(whole("truststore.p12"), damaged);
+    assert_eq!(keeper.status().borrow().error, None);
+    fs::remove_dir_all(trust.path()).unwrap();
+    keeper.poll(now());
+    assert_eq!(names.map(whole)[..3], before[..3]);
+}

@@ -131,3 +131,19 @@ fn damaged_state_is_an_error_that_names_the_file() {
         assert!(error.contains("ca/authorities.pem") && error.contains("remove the file"), "{error}");
     }
 }
+
+#[test]
+fn an_empty_state_file_is_replaced_and_a_wrong_mode_is_put_right() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = signs(&kept(&dir, &[], false));
+    let path = dir.path().join("ca/authorities.pem");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+    assert_eq!(signs(&kept(&dir, &[], false)), first);
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    for empty in ["", "\n"] {
+        fs::write(&path, empty).unwrap();
+        let second = signs(&kept(&dir, &[], false));
+        assert_ne!(second, first);
+        assert_eq!(signs(&kept(&dir, &[], false)), second);
+    }
+}

@@ -1,0 +1,118 @@
+//! The state directory: where it may be, and how what is kept in it is read again. It holds a key, so the workload must
+//! never see it.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use crate::file;
+use crate::settings::{CaSource, Settings};
+use crate::trust::whole_file;
+
+/// Write permission of anybody but the owner.
+const OTHERS_MAY_WRITE: u32 = 0o022;
+
+/// Refuses a state directory that shares a tree with the trust files or the operator's CA, and warns of one that others
+/// may write. Nothing to do where there is none.
+///
+/// # Errors
+/// Text that names both settings and paths.
+pub fn check_place(settings: &Settings) -> Result<(), String> {
+    let Some(state) = &settings.state_dir else { return Ok(()) };
+    if let Some(trust) = &settings.trust_dir {
+        keep_apart(state, "--trust-dir", trust)?;
+    }
+    if settings.ca == CaSource::Files {
+        keep_apart(state, "--ca-dir", &settings.ca_dir)?;
+    }
+    // No refusal: the mount point of an emptyDir has mode 0777.
+    if let Some(mode) = open_mode(state) {
+        tracing::warn!(
+            "--state-dir {} may be written by other users (mode {mode:04o}): mount it in no container but the sidecar's",
+            state.display()
+        );
+    }
+    Ok(())
+}
+
+/// The content of a file that was kept at `path`, if there is one; its mode is 0600 afterwards.
+///
+/// # Errors
+/// What the system says, or [`file::read`]. The path is for the caller to name.
+pub fn kept(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    match file::read(path, file::LIMIT) {
+        Ok(content) => whole_file::restrict(path, 0o600).map(|()| Some(content)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn keep_apart(state: &Path, setting: &str, other: &Path) -> Result<(), String> {
+    let (resolved, other_resolved) = (resolve(state), resolve(other));
+    if !resolved.starts_with(&other_resolved) && !other_resolved.starts_with(&resolved) {
+        return Ok(());
+    }
+    Err(format!(
+        "--state-dir {} and {setting} {} are the same directory, or one is inside the other; the state is the sidecar's \
+         alone: use a directory of its own",
+        state.display(),
+        other.display()
+    ))
+}
+
+/// `path` without links as far as it exists.
+fn resolve(path: &Path) -> PathBuf {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let existing = path.ancestors().find_map(|ancestor| Some((ancestor, fs::canonicalize(ancestor).ok()?)));
+    match existing {
+        Some((ancestor, real)) => real.join(path.strip_prefix(ancestor).unwrap_or(Path::new(""))),
+        None => path,
+    }
+}
+
+fn open_mode(dir: &Path) -> Option<u32> {
+    let mode = fs::metadata(dir).ok()?.permissions().mode() & 0o7777;
+    (mode & OTHERS_MAY_WRITE != 0).then_some(mode)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_directory_and_one_inside_the_other_are_refused_whatever_they_are_called() {
+        let dir = tempfile::tempdir().unwrap();
+        let (real, link) = (dir.path().join("real"), dir.path().join("link"));
+        fs::create_dir(&real).unwrap();
+        std::os::unix::fs::symlink(&real, &link).unwrap();
+        for (state, other) in
+            [(&real, &real), (&real, &link), (&real.join("new/deep"), &link), (&link, &real.join("trust"))]
+        {
+            let error = keep_apart(state, "--trust-dir", other).unwrap_err();
+            assert!(error.contains("--state-dir") && error.contains(&other.display().to_string()), "{error}");
+        }
+        keep_apart(&real, "--trust-dir", &dir.path().join("real-trust")).unwrap();
+    }
+
+    #[test]
+    fn a_directory_that_others_may_write_is_noticed() {
+        let dir = tempfile::tempdir().unwrap();
+        for (mode, expected) in [(0o700, None), (0o755, None), (0o1777, Some(0o1777)), (0o770, Some(0o770))] {
+            fs::set_permissions(dir.path(), fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(open_mode(dir.path()), expected, "{mode:o}");
+        }
+        assert_eq!(open_mode(&dir.path().join("missing")), None);
+    }
+
+    #[test]
+    fn what_was_kept_is_private_again_after_it_was_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("kept");
+        assert_eq!(kept(&path).unwrap(), None);
+        fs::write(&path, "x").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+        assert_eq!(kept(&path).unwrap().as_deref(), Some(&b"x"[..]));
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+}
