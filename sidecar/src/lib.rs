@@ -10,6 +10,7 @@ pub mod authority;
 pub mod body;
 pub mod check;
 pub mod cli;
+pub mod descriptors;
 pub mod destination;
 pub mod enforcement;
 pub mod engine;

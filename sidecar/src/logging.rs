@@ -1,23 +1,122 @@
 //! The log on stderr. Never stdout, which belongs to audit lines and to the command of `run`.
+//!
+//! It never waits for whoever reads stderr: lines that the reader is too slow for are lost, and counted in the log.
+
+mod queue;
 
 use std::io::{self, IsTerminal};
+use std::time::Duration;
 
-use anyhow::Context;
-use tracing_subscriber::{EnvFilter, fmt};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::fmt;
 
 use crate::settings::LogFormat;
+use queue::Queue;
 
-/// Starts the log of this process: once, before anything logs.
+/// The targets of Sandgate's own crates begin like this.
+const OWN: &str = "sandgate";
+/// Lines that wait for the reader of stderr, some 200 bytes each.
+const WAITING: usize = 1024;
+/// How long the last lines may take.
+const FLUSH: Duration = Duration::from_millis(500);
+
+/// The log of this process. Dropped at its end, it waits a little for the last lines.
+pub struct Log(Queue);
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        self.0.flush(FLUSH);
+    }
+}
+
+/// Starts the log of this process: once, before anything logs. A plain level in `filter` is that of Sandgate's own
+/// crates; others, which log whatever a client makes them, say nothing unless the filter names them.
 ///
 /// # Errors
 /// Where `filter` cannot be read, or a log was started before.
-pub fn start(format: LogFormat, filter: &str) -> anyhow::Result<()> {
-    let filter = EnvFilter::builder().parse(filter).with_context(|| format!("log level \"{filter}\""))?;
+pub fn start(format: LogFormat, filter: &str) -> anyhow::Result<Log> {
+    let directives = EnvFilter::builder().parse(own_levels(filter));
+    let directives = directives.map_err(|error| anyhow::anyhow!("log level \"{filter}\": {error}"))?;
+    let queue = Queue::start(io::stderr(), format, WAITING)?;
+    let lines = queue.clone();
     // A closed stderr would otherwise be reported on stderr, which panics.
-    let log = fmt().with_env_filter(filter).with_writer(io::stderr).log_internal_errors(false);
+    let log = fmt()
+        .with_env_filter(directives)
+        .with_writer(move || lines.clone())
+        .log_internal_errors(false)
+        .with_ansi(false);
     match format {
         LogFormat::Json => log.json().flatten_event(true).try_init(),
         LogFormat::Text => log.with_ansi(io::stderr().is_terminal()).try_init(),
     }
-    .map_err(|error| anyhow::anyhow!("the log cannot be started: {error}"))
+    .map_err(|error| anyhow::anyhow!("the log cannot be started: {error}"))?;
+    Ok(Log(queue))
+}
+
+/// The same filter with every plain level bound to Sandgate's own crates.
+fn own_levels(filter: &str) -> String {
+    let mut directives = vec!["off".to_owned()];
+    directives.extend(filter.split(',').map(|directive| match directive.parse::<LevelFilter>() {
+        Ok(level) => format!("{OWN}={level}"),
+        Err(_) => directive.to_owned(),
+    }));
+    directives.join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    /// What a log with this filter holds after a line of each level from several crates.
+    fn logged(filter: &str) -> Vec<String> {
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let sink = Arc::clone(&seen);
+        let filter = EnvFilter::builder().parse(own_levels(filter)).unwrap();
+        let log = fmt().with_env_filter(filter).with_writer(move || Sink(Arc::clone(&sink))).with_ansi(false);
+        tracing::subscriber::with_default(log.without_time().finish(), || {
+            tracing::error!(target: "h2::proto", "h2 error");
+            tracing::warn!(target: "h2::proto", "h2 warn");
+            tracing::info!(target: "sandgate_sidecar::serve", "own info");
+            tracing::debug!(target: "sandgate_sidecar::serve", "own debug");
+            tracing::warn!(target: "sandgate_ca", "ca warn");
+        });
+        let text = String::from_utf8(seen.lock().unwrap().clone()).unwrap();
+        text.lines().map(|line| line.split_once(": ").unwrap().1.to_owned()).collect()
+    }
+
+    struct Sink(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Sink {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_plain_level_holds_for_our_own_crates_and_others_are_silent_unless_named() {
+        for (filter, expected) in [
+            ("info", &["own info", "ca warn"][..]),
+            ("INFO", &["own info", "ca warn"]),
+            ("off", &[]),
+            ("error", &[]),
+            ("debug", &["own info", "own debug", "ca warn"]),
+            ("warn,sandgate_sidecar::serve=debug", &["own info", "own debug", "ca warn"]),
+            ("warn,h2=warn", &["h2 error", "h2 warn", "ca warn"]),
+            ("h2=error", &["h2 error"]),
+        ] {
+            let lines = logged(filter);
+            assert_eq!(lines.len(), expected.len(), "{filter}: {lines:?}");
+            for line in expected {
+                assert!(lines.iter().any(|logged| logged.ends_with(line)), "{filter}: {lines:?}");
+            }
+        }
+    }
 }

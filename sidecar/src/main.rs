@@ -9,8 +9,9 @@ use anyhow::Context;
 use mimalloc::MiMalloc;
 use sandgate_sidecar::check::{self, CheckError};
 use sandgate_sidecar::cli::{self, Action};
+use sandgate_sidecar::logging::{self, Log};
 use sandgate_sidecar::settings::Settings;
-use sandgate_sidecar::{environment, healthcheck, logging, process, run, serve};
+use sandgate_sidecar::{environment, healthcheck, process, run, serve};
 use tokio::runtime::Builder;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{info, warn};
@@ -36,11 +37,11 @@ fn main() -> ExitCode {
 fn perform(action: Action, variables: &[(OsString, OsString)]) -> anyhow::Result<u8> {
     match action {
         Action::Serve(settings) => {
-            prepare(&settings, &[process::hide_memory(), process::raise_file_limit()])?;
+            let _log = prepare(&settings, &[process::hide_memory(), process::raise_file_limit()])?;
             block_on(settings.workers, until_a_signal(*settings))?
         }
         Action::Run(settings, options) => {
-            prepare(&settings, &[process::hide_memory()])?;
+            let _log = prepare(&settings, &[process::hide_memory()])?;
             block_on(settings.workers, run::run(*settings, options))
         }
         Action::Healthcheck { address, wait } => {
@@ -77,12 +78,12 @@ fn report(error: &anyhow::Error) {
 }
 
 /// The log, and in it what went less well until it was there.
-fn prepare(settings: &Settings, steps: &[Result<(), String>]) -> anyhow::Result<()> {
-    logging::start(settings.log_format, &settings.log_level)?;
+fn prepare(settings: &Settings, steps: &[Result<(), String>]) -> anyhow::Result<Log> {
+    let log = logging::start(settings.log_format, &settings.log_level)?;
     for warning in settings.warnings.iter().chain(steps.iter().filter_map(|step| step.as_ref().err())) {
         warn!("{warning}");
     }
-    Ok(())
+    Ok(log)
 }
 
 fn block_on<T>(workers: usize, future: impl Future<Output = T>) -> anyhow::Result<T> {

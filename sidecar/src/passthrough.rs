@@ -59,7 +59,7 @@ pub async fn serve(
     let dialled = tokio::select! {
         biased;
         () = lease.revoked() => return Err(Code::PolicyChanged),
-        dialled = engine.upstream.dialer().dial(&destination.host, destination.port, &profile.private_cidrs) => dialled,
+        dialled = engine.upstream.dial(destination, &profile) => dialled,
     };
     let (mut origin, address) = dialled.map_err(|failure| failure.code)?;
     lease.dialled(address.ip());

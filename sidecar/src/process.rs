@@ -26,6 +26,16 @@ pub fn raise_file_limit() -> Result<(), String> {
         .map_err(|error| format!("the limit of open files stays at {soft}: {error}"))
 }
 
+/// How many files this process may have open. A limit that can't be read is taken for a low one.
+#[must_use]
+pub fn file_limit() -> usize {
+    let soft = getrlimit(Resource::RLIMIT_NOFILE).map_or(LEAST_FILES, |(soft, _)| soft);
+    usize::try_from(soft).unwrap_or(usize::MAX)
+}
+
+/// Lower than any usual limit.
+const LEAST_FILES: u64 = 256;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -41,5 +51,6 @@ mod tests {
         raise_file_limit().unwrap();
         let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
         assert_eq!(soft, hard);
+        assert_eq!(file_limit() as u64, soft);
     }
 }

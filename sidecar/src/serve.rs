@@ -17,6 +17,7 @@ use tokio::time::{Instant, interval, sleep};
 use crate::admin::{self, Health};
 use crate::audit::{Audit, AuditOutput, AuditSettings, Identity, Observer};
 use crate::authority::{CaError, CaFiles, End, Keeper, MadeCa, Source, Status};
+use crate::descriptors::Descriptors;
 use crate::enforcement::Enforcement;
 use crate::engine::{Engine, Numbers};
 use crate::file;
@@ -24,6 +25,7 @@ use crate::leaf::LeafCache;
 use crate::limits::Limiter;
 use crate::metrics::Metrics;
 use crate::policy::Mode;
+use crate::process;
 use crate::proxy;
 use crate::reload::{self, Loaded, Loader};
 use crate::resolver::{self, Resolver};
@@ -78,7 +80,8 @@ pub async fn start(settings: Settings, observer: Option<Observer>) -> anyhow::Re
     let keeper = keeper(&settings, &hosts_seen)?;
     let leaves = Arc::new(LeafCache::new(keeper.signing(), settings.leaf_cache_size)?);
     leaves.warm_up()?;
-    let dialer = Dialer::new(resolver(&settings)?, settings.dial_timeout, settings.tcp_keepalive);
+    let descriptors = descriptors(settings.max_connections);
+    let dialer = Dialer::new(resolver(&settings)?, settings.dial_timeout, settings.tcp_keepalive, descriptors);
     let upstream = Upstream::new(dialer, &settings, Arc::clone(&metrics));
     let enforcement = Arc::new(Enforcement::new(policy, routes));
     let (limiter, numbers) = (Limiter::default(), Numbers::default());
@@ -93,11 +96,26 @@ pub async fn start(settings: Settings, observer: Option<Observer>) -> anyhow::Re
         numbers,
     });
     let mut running = Running { engine, health, proxy: Vec::new(), admin: Vec::new(), tasks: JoinSet::new() };
-    running.listen().await?;
+    running.listen(descriptors.clients).await?;
     running.keep(keeper, loader, hosts, hosts_seen);
     let list = |addresses: &[SocketAddr]| addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
     tracing::info!(proxy = list(&running.proxy), admin = list(&running.admin), "ready");
     Ok(running)
+}
+
+/// The shares of the descriptors that this process may have, with a word where clients get less than asked for.
+fn descriptors(max_connections: usize) -> Descriptors {
+    let limit = process::file_limit();
+    let shares = Descriptors::share(limit, max_connections);
+    if shares.clients < max_connections {
+        tracing::info!(
+            places = shares.clients,
+            origins = shares.origins,
+            limit,
+            "fewer client connections than --max-connections, for the limit of open files is too low for so many"
+        );
+    }
+    shares
 }
 
 fn audit(settings: &Settings, observer: Option<Observer>, metrics: &Metrics) -> anyhow::Result<Audit> {
@@ -206,7 +224,7 @@ impl Running {
         &self.proxy
     }
 
-    async fn listen(&mut self) -> anyhow::Result<()> {
+    async fn listen(&mut self, places: usize) -> anyhow::Result<()> {
         let settings = &self.engine.settings;
         let proxies = bind_all("listen", &settings.listen).await?;
         let admins = bind_all("admin-listen", &settings.admin_listen).await?;
@@ -214,7 +232,7 @@ impl Running {
         self.admin = addresses(&admins)?;
         let own = self.proxy.iter().chain(&self.admin).copied().collect();
         self.engine.upstream.dialer().refuse_own_listeners(own);
-        let places = Arc::new(Semaphore::new(settings.max_connections));
+        let places = Arc::new(Semaphore::new(places));
         for listener in proxies {
             self.tasks.spawn(proxy::serve(Arc::clone(&self.engine), listener, Arc::clone(&places)));
         }

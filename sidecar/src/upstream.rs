@@ -7,6 +7,7 @@ pub mod connect;
 pub mod dial;
 pub mod pool;
 pub mod profile;
+pub mod socket;
 pub mod tls;
 
 use std::fmt;

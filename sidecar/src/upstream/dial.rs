@@ -5,17 +5,20 @@
 use std::collections::HashSet;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
-use tokio::time::{sleep_until, timeout};
+use tokio::time::{sleep_until, timeout_at};
 
 use super::Failure;
+use super::socket::Socket;
 use crate::address;
+use crate::descriptors::Descriptors;
 use crate::destination::Host;
 use crate::refusal::Code;
 use crate::resolver::{ResolveError, Resolver};
@@ -32,16 +35,27 @@ pub struct Dialer {
     resolver: Resolver,
     dial_timeout: Duration,
     keepalive: Duration,
+    /// Sockets to origins that may be opened yet.
+    places: Arc<Semaphore>,
+    lookups: Semaphore,
     listeners: OnceLock<Vec<SocketAddr>>,
     own: Mutex<Option<(Instant, HashSet<IpAddr>)>>,
 }
 
 impl Dialer {
-    /// `dial_timeout` bounds resolving and connecting together; `keepalive` is the idle time before TCP asks whether
-    /// the origin is still there.
+    /// `dial_timeout` bounds waiting for a place, resolving and connecting together; `keepalive` is the idle time before
+    /// TCP asks whether the origin is still there; `descriptors` bounds how many sockets are open at once.
     #[must_use]
-    pub fn new(resolver: Resolver, dial_timeout: Duration, keepalive: Duration) -> Self {
-        Self { resolver, dial_timeout, keepalive, listeners: OnceLock::new(), own: Mutex::new(None) }
+    pub fn new(resolver: Resolver, dial_timeout: Duration, keepalive: Duration, descriptors: Descriptors) -> Self {
+        Self {
+            resolver,
+            dial_timeout,
+            keepalive,
+            places: Arc::new(Semaphore::new(descriptors.origins)),
+            lookups: Semaphore::new(descriptors.lookups),
+            listeners: OnceLock::new(),
+            own: Mutex::new(None),
+        }
     }
 
     /// Names the sidecar's own listeners, which are never dialled. Called once, when they are bound.
@@ -54,19 +68,36 @@ impl Dialer {
     ///
     /// # Errors
     /// [`Failure`] with the code of what failed; refused addresses are 403, the rest 502 to 504.
-    pub async fn dial(
-        &self,
-        host: &Host,
-        port: u16,
-        private_cidrs: &[IpNet],
-    ) -> Result<(TcpStream, SocketAddr), Failure> {
+    pub async fn dial(&self, host: &Host, port: u16, private_cidrs: &[IpNet]) -> Result<(Socket, SocketAddr), Failure> {
         let deadline = Instant::now() + self.dial_timeout;
-        let resolved = timeout(self.dial_timeout, self.resolver.addresses(host, port)).await;
-        let addresses = resolved.unwrap_or(Err(ResolveError::Timeout))?;
+        let place = timeout_at(deadline.into(), Arc::clone(&self.places).acquire_owned()).await;
+        let Ok(Ok(place)) = place else {
+            return Err(Failure::new(Code::Overloaded, "as many connections to origins are open as may be"));
+        };
+        let addresses = self.resolve(host, port, deadline).await?;
         let permitted = self.permitted(&addresses, port, private_cidrs)?;
-        let (stream, address) = connect_first(in_turns(permitted, port), deadline).await?;
-        self.configure(&stream);
-        Ok((stream, address))
+        let (socket, address) = connect_first(in_turns(permitted, port), deadline, place, &self.places).await?;
+        self.configure(socket.stream());
+        Ok((socket, address))
+    }
+
+    /// The sockets to origins that may be opened yet: each takes a permit for as long as it is open.
+    #[must_use]
+    pub fn places(&self) -> &Arc<Semaphore> {
+        &self.places
+    }
+
+    async fn resolve(&self, host: &Host, port: u16, deadline: Instant) -> Result<Vec<IpAddr>, Failure> {
+        let lookup = async {
+            // A semaphore that nobody closes always gives its permit in the end.
+            let _socket = match host {
+                Host::Name(_) => self.lookups.acquire().await.ok(),
+                Host::Address(_) => None,
+            };
+            self.resolver.addresses(host, port).await
+        };
+        let resolved = timeout_at(deadline.into(), lookup).await;
+        Ok(resolved.unwrap_or(Err(ResolveError::Timeout))?)
     }
 
     /// The addresses that may be dialled; the refusal of the first one where there is none.
@@ -171,8 +202,14 @@ fn in_turns(addresses: Vec<IpAddr>, port: u16) -> Vec<SocketAddr> {
 }
 
 /// Happy eyeballs (RFC 8305 5): the next address is tried when the last one failed or [`ATTEMPT_DELAY`] has passed, and
-/// the first connection wins.
-async fn connect_first(addresses: Vec<SocketAddr>, deadline: Instant) -> Result<(TcpStream, SocketAddr), Failure> {
+/// the first connection wins. The first attempt has `place`; one beside it needs a place that is free now.
+async fn connect_first(
+    addresses: Vec<SocketAddr>,
+    deadline: Instant,
+    place: OwnedSemaphorePermit,
+    places: &Arc<Semaphore>,
+) -> Result<(Socket, SocketAddr), Failure> {
+    let mut spare = Some(place);
     let mut waiting = addresses.into_iter();
     let mut attempts = JoinSet::new();
     let mut last_error = None;
@@ -181,8 +218,9 @@ async fn connect_first(addresses: Vec<SocketAddr>, deadline: Instant) -> Result<
         tokio::select! {
             biased;
             Some(ended) = attempts.join_next() => match ended {
-                Ok((address, Ok(stream))) => return Ok((stream, address)),
-                Ok((_, Err(error))) => {
+                Ok((address, place, Ok(stream))) => return Ok((Socket::new(stream, place), address)),
+                Ok((_, place, Err(error))) => {
+                    spare = Some(place);
                     last_error = Some(error);
                     next_attempt = Instant::now();
                 }
@@ -190,9 +228,11 @@ async fn connect_first(addresses: Vec<SocketAddr>, deadline: Instant) -> Result<
             },
             () = sleep_until(deadline.into()) => return Err(Failure::new(Code::ConnectTimeout, "no connection in time")),
             () = sleep_until(next_attempt.into()), if waiting.len() > 0 => {
-                let Some(address) = waiting.next() else { continue };
-                attempts.spawn(async move { (address, TcpStream::connect(address).await) });
                 next_attempt = Instant::now() + ATTEMPT_DELAY;
+                let place = spare.take().or_else(|| Arc::clone(places).try_acquire_owned().ok());
+                let Some(place) = place else { continue };
+                let Some(address) = waiting.next() else { continue };
+                attempts.spawn(async move { (address, place, TcpStream::connect(address).await) });
             }
         }
         if attempts.is_empty() && waiting.len() == 0 {

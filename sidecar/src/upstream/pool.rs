@@ -10,15 +10,17 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio::time::sleep;
 
 use super::Failure;
 use super::connect::{self, Http1Connection, Http2Connection, Made, Want};
 use super::dial::Dialer;
 use super::profile::Profile;
+use super::socket::Socket;
 use crate::destination::Destination;
 use crate::metrics::{Metrics, Open, Protocol};
+use crate::refusal::Code;
 use crate::settings::Settings;
 
 /// How often a new connection is looked at until its origin has said how many streams it allows: hyper tells nobody when
@@ -38,6 +40,8 @@ struct PoolLimits {
     /// HTTP/2 connections to one destination: one is the rule, more are for origins that allow few streams.
     http2: usize,
     idle_count: Arc<AtomicUsize>,
+    /// Sockets that may be opened yet. Where there is none, somebody may be waiting for one.
+    places: Arc<Semaphore>,
 }
 
 /// All connections to origins.
@@ -65,11 +69,28 @@ impl Upstream {
             http1_idle_in_all: settings.pool_size,
             http2: settings.pool_h2_connections,
             idle_count: Arc::default(),
+            places: Arc::clone(dialer.places()),
         };
         Self { dialer, metrics, limits, groups: Mutex::new(HashMap::new()) }
     }
 
-    /// Makes the plain connections of opaque tunnels, and knows what may be dialled.
+    /// Connects an opaque tunnel to its origin. The pool keeps nothing of it.
+    ///
+    /// # Errors
+    /// As [`Dialer::dial`].
+    pub async fn dial(&self, destination: &Destination, profile: &Profile) -> Result<(Socket, SocketAddr), Failure> {
+        self.make_room();
+        self.dialer.dial(&destination.host, destination.port, &profile.private_cidrs).await
+    }
+
+    /// Closes what is idle where a new connection would have to wait for it.
+    fn make_room(&self) {
+        if self.limits.places.available_permits() == 0 {
+            self.close_idle(Duration::ZERO);
+        }
+    }
+
+    /// Knows what may be dialled.
     #[must_use]
     pub fn dialer(&self) -> &Dialer {
         &self.dialer
@@ -122,11 +143,15 @@ impl Upstream {
         profile: &Profile,
         want: Want,
     ) -> Result<Channel, Failure> {
+        self.make_room();
         let timeout = self.limits.handshake_timeout;
         let made = connect::connect(&self.dialer, destination, profile, want, timeout, &self.metrics).await;
         match made {
             Ok(made) => Ok(group.adopt(made, want)),
             Err(failure) => {
+                if failure.code == Code::Overloaded {
+                    self.metrics.descriptors_exhausted();
+                }
                 group.lock().failed = Some((Instant::now(), failure.clone()));
                 Err(failure)
             }
@@ -141,7 +166,11 @@ impl Upstream {
 
     /// Closes what was idle for too long, and forgets destinations without connections.
     pub fn sweep(&self) {
-        let limit = self.limits.idle;
+        self.close_idle(self.limits.idle);
+        self.make_room();
+    }
+
+    fn close_idle(&self, limit: Duration) {
         self.lock().retain(|_, group| {
             let mut state = group.lock();
             state.idle.retain(|idle| !idle.connection.sender.is_closed() && idle.since.elapsed() < limit);
@@ -242,7 +271,7 @@ impl Group {
     fn keep(&self, connection: Http1Connection) {
         let limits = &self.limits;
         let mut state = self.lock();
-        if state.idle.len() >= limits.http1_idle {
+        if state.idle.len() >= limits.http1_idle || limits.places.available_permits() == 0 {
             return;
         }
         let counted = limits.idle_count.fetch_update(Ordering::AcqRel, Ordering::Acquire, |idle| {

@@ -1,15 +1,18 @@
 //! The program as a process: slow clients, its end, and the resources that run out.
 
+use std::net::SocketAddr;
+use std::process::Stdio;
 use std::time::Duration;
 
-use http::Request;
+use http::{Request, Response};
 use nix::sys::signal::Signal;
 use sandgate_testkit::client::{connect_through, eventually, http_get, raw, read_all, tunnel};
 use sandgate_testkit::client::{empty_body, https_through};
-use sandgate_testkit::origin::Origin;
+use sandgate_testkit::origin::{Origin, Protocols};
 use sandgate_testkit::sidecar::{Sidecar, isolated};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
+use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncWrite, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
+use tokio::process::Command;
 use tokio::task::JoinSet;
 
 use crate::harness::{DEADLINE, PROGRAM, Setup, allow, resolve, start_origin, until, url};
@@ -188,6 +191,11 @@ async fn the_grace_ends_a_shutdown_that_an_open_stream_holds_up() {
 
 /// The program behind a shell that prepares what a parent can prepare.
 async fn through_shell(origin: &Origin, prepare: &str, arguments: &[&str]) -> (Sidecar, tempfile::TempDir) {
+    let (command, dir) = shell(origin, prepare, arguments);
+    (Sidecar::start_command(command).await, dir)
+}
+
+fn shell(origin: &Origin, prepare: &str, arguments: &[&str]) -> (Command, tempfile::TempDir) {
     let dir = tempfile::tempdir().expect("a directory");
     let path = |name: &str| dir.path().join(name).display().to_string();
     origin.ca().write_root(&dir.path().join("roots.pem"));
@@ -199,7 +207,7 @@ async fn through_shell(origin: &Origin, prepare: &str, arguments: &[&str]) -> (S
     command.args(["sh", PROGRAM, "serve", "--no-env", "--ca", "generate", "--listen", "127.0.0.1:0"]);
     command.args(["--admin-listen", "127.0.0.1:0", "--policy", &path("policy.yaml"), "--trust-dir", &path("trust")]);
     command.args(["--upstream-ca", &path("roots.pem"), "--resolve", &resolve(origin)]).args(arguments);
-    (Sidecar::start_command(command).await, dir)
+    (command, dir)
 }
 
 async fn fetch(sidecar: &Sidecar, dir: &tempfile::TempDir, origin: &Origin) -> std::io::Result<u16> {
@@ -209,20 +217,85 @@ async fn fetch(sidecar: &Sidecar, dir: &tempfile::TempDir, origin: &Origin) -> s
 }
 
 #[tokio::test]
-async fn running_out_of_file_descriptors_slows_it_down_and_does_not_kill_it() {
+async fn with_few_file_descriptors_clients_wait_and_the_health_port_does_not() {
     let origin = start_origin().await;
     let (sidecar, dir) = through_shell(&origin, "ulimit -n 64;", &["--connect-head-timeout", "60s"]).await;
+    assert!(sidecar.stderr().contains("fewer client connections"), "{}", sidecar.stderr());
     let mut hoard = Vec::new();
     for _ in 0..120 {
         hoard.push(TcpStream::connect(sidecar.proxy()).await.unwrap());
     }
-    sidecar.wait_for_stderr("could not be accepted", DEADLINE).await;
+    for _ in 0..5 {
+        assert_eq!(http_get(sidecar.admin(), "/healthz").await.unwrap().status, 200);
+    }
     drop(hoard);
     until("a request", async || fetch(&sidecar, &dir, &origin).await.is_ok_and(|status| status == 200)).await;
+    assert!(!sidecar.stderr().contains("could not be accepted"), "{}", sidecar.stderr());
+}
+
+#[tokio::test]
+async fn streams_that_use_up_all_connections_to_origins_are_503_and_the_health_port_answers() {
+    let origin = Origin::builder().protocols(Protocols::Http1).start().await;
+    let arguments = ["--dial-timeout", "1s", "--first-byte-timeout", "60s"];
+    let (sidecar, dir) = through_shell(&origin, "ulimit -n 128;", &arguments).await;
+    let ca = std::fs::read_to_string(dir.path().join("trust/ca.crt")).unwrap();
+    let tls = sandgate_testkit::client::ClientTls::new(&ca).alpn(&["h2"]);
+    let mut client = https_through(sidecar.proxy(), "origin.test", origin.port(), &tls).await.unwrap();
+    let mut streams = Vec::new();
+    let is_refused = |stream: &Response<_>| stream.status() == 503;
+    while streams.len() < 100 && streams.iter().filter(|stream| is_refused(stream)).count() < 3 {
+        let request = Request::get(url(&origin, "/sse")).body(empty_body()).unwrap();
+        streams.push(client.open(request).await.unwrap());
+    }
+    assert!(streams.len() > 10 && streams.len() < 60, "{} connections", streams.len());
+    let refusal = streams.iter().find(|stream| is_refused(stream)).unwrap();
+    assert_eq!(refusal.headers()["retry-after"], "1");
+    for _ in 0..5 {
+        assert_eq!(http_get(sidecar.admin(), "/healthz").await.unwrap().status, 200);
+    }
     let metrics = http_get(sidecar.admin(), "/metrics").await.unwrap().text();
     let line = metrics.lines().find(|line| line.starts_with("sandgate_descriptor_exhaustion_total ")).unwrap();
     assert!(!line.ends_with(" 0"), "{line}");
-    assert!(!sidecar.stderr().contains("panicked"), "{}", sidecar.stderr());
+    drop((streams, client));
+    until("a request", async || fetch(&sidecar, &dir, &origin).await.is_ok_and(|status| status == 200)).await;
+}
+
+#[tokio::test]
+async fn a_stderr_that_nobody_reads_stops_nothing() {
+    let origin = start_origin().await;
+    let (mut command, dir) = shell(&origin, "", &["--log-level", "info,h2=trace"]);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
+    let mut child = command.spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let ready = loop {
+        let line = lines.next_line().await.unwrap().expect("it says where it listens");
+        let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+        if line["message"] == "ready" {
+            break line;
+        }
+    };
+    let address = |name: &str| ready[name].as_str().unwrap().parse::<SocketAddr>().unwrap();
+    let (proxy, admin) = (address("proxy"), address("admin"));
+    let ca = std::fs::read_to_string(dir.path().join("trust/ca.crt")).unwrap();
+    let tls = sandgate_testkit::client::ClientTls::new(&ca).alpn(&["h2"]);
+    let mut client = https_through(proxy, "origin.test", origin.port(), &tls).await.unwrap();
+    // Some tens of lines each: far more than pipe and queue hold.
+    for _ in 0..200 {
+        let fetched = tokio::time::timeout(DEADLINE, client.get(&url(&origin, "/zen"))).await;
+        assert_eq!(fetched.expect("nothing waits for the log").unwrap().status, 200);
+    }
+    let health = tokio::time::timeout(DEADLINE, http_get(admin, "/healthz")).await;
+    assert_eq!(health.expect("nothing waits for the log").unwrap().status, 200);
+    let lost = async {
+        while let Some(line) = lines.next_line().await.unwrap() {
+            let line: serde_json::Value = serde_json::from_str(&line).expect("lines are whole");
+            if let Some(lost) = line["lost"].as_u64() {
+                return lost;
+            }
+        }
+        0
+    };
+    assert!(tokio::time::timeout(DEADLINE, lost).await.expect("the loss is told") > 0);
 }
 
 #[tokio::test]
