@@ -9,14 +9,14 @@ use crate::harness::{DEADLINE, PROGRAM, Setup, allow, start_origin};
 /// What `serve` says when it does not start with these arguments.
 async fn refusal(arguments: &[&str]) -> String {
     let common = ["serve", "--no-env", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
-    let output = run_command(PROGRAM, &[&common, arguments].concat(), &[], DEADLINE).await.unwrap();
+    let output = run_command(PROGRAM, &[&common, arguments].concat(), &[], DEADLINE).await.expect("the program ends");
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(!output.status.success(), "{said}");
     said
 }
 
 fn text(path: &Path) -> &str {
-    path.to_str().unwrap()
+    path.to_str().expect("a path of a test is text")
 }
 
 #[tokio::test]
