@@ -33,8 +33,9 @@ use crate::upstream::tls::ALPN_H2;
 const STREAM_WINDOW: u32 = 256 * 1024;
 /// What a client may have in flight on all streams together: thirty stalled uploads leave room for the next.
 const CONNECTION_WINDOW: u32 = 32 * STREAM_WINDOW;
-/// What one stream may have buffered towards the client.
-const SEND_BUFFER: usize = 64 * 1024;
+/// What one stream may have buffered towards the client: the largest frame that it must take. A client may have two
+/// hundred streams and read none of them.
+const SEND_BUFFER: usize = 16 * 1024;
 
 /// Serves a tunnel whose first bytes are TLS.
 ///

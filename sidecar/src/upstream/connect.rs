@@ -24,14 +24,17 @@ use crate::metrics::{Metrics, Open, Protocol};
 use crate::policy::UpstreamHttp;
 use crate::refusal::Code;
 
-/// The largest response head, in bytes. Larger than what clients may send, since origins are tolerated more.
-const MAX_RESPONSE_HEAD: usize = 64 * 1024;
-/// What one stream of an HTTP/2 connection may have in flight towards us: enough for some 20 MiB/s at 50 ms.
-const STREAM_WINDOW: u32 = 1024 * 1024;
-/// What all streams may have in flight together: fifteen stalled readers leave room for the sixteenth.
+/// The largest response head, in bytes: what clients may send at the defaults. An HTTP/1.1 connection reads into a buffer
+/// of this size, so it is also what a client that reads nothing can fill with each stream.
+const MAX_RESPONSE_HEAD: usize = 32 * 1024;
+/// What one stream of an HTTP/2 connection may have in flight towards us: enough for some 10 MiB/s at 50 ms. Less would
+/// slow down downloads from afar.
+const STREAM_WINDOW: u32 = 512 * 1024;
+/// What all streams may have in flight together, and so what stalled readers can fill with each connection: fifteen leave
+/// room for the sixteenth.
 const CONNECTION_WINDOW: u32 = 16 * STREAM_WINDOW;
 /// What one stream may have buffered towards the origin.
-const SEND_BUFFER: usize = 128 * 1024;
+const SEND_BUFFER: usize = 32 * 1024;
 /// Streams assumed to be free where the origin's SETTINGS do not arrive (RFC 9113 6.5.2 recommends at least 100).
 const INITIAL_STREAMS: usize = 100;
 /// What hyper holds for the limit until the SETTINGS are there; no origin says just this.
