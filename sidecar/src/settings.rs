@@ -121,7 +121,8 @@ table::settings! {
         drain_quiet: Duration = "2s", "TIME", one(value::duration_or_zero);
     }
     "Capacities" {
-        /// Client connections served at once; more wait to be accepted.
+        /// Client connections served at once; more wait to be accepted. No more than half of what the limit of open files
+        /// leaves.
         max_connections: usize = "4096", "N", one(value::count);
         /// A request or response head. Larger ones are refused; common servers stop at 8 to 32 KiB.
         max_head_bytes: usize = "32KiB", "SIZE", one(value::size);
@@ -144,7 +145,8 @@ table::settings! {
         /// How the log on stderr is written.
         log_format: LogFormat = "json", "json|text", one(value::log_format);
         /// What the log on stderr holds: error, warn, info, debug, trace, or a filter such as
-        /// `info,sandgate_sidecar::upstream=debug`.
+        /// `info,sandgate_sidecar::upstream=debug`. A plain level is that of Sandgate itself; libraries are silent unless
+        /// they are named, as in `info,h2=debug`.
         log_level: String = "info", "FILTER", one(value::log_level);
     }
     "Pod" {

@@ -92,7 +92,7 @@ fn write_whole(output: &mut impl Write, mut bytes: &[u8]) -> io::Result<()> {
             Ok(0) => return Err(ErrorKind::WriteZero.into()),
             Ok(written) => bytes = &bytes[written..],
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) if error.kind() == ErrorKind::WouldBlock => thread::sleep(NOT_READY),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => thread::park_timeout(NOT_READY),
             Err(error) => return Err(error),
         }
     }
