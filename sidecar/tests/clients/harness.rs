@@ -32,7 +32,7 @@ pub(crate) struct Finished {
 
 impl Bench {
     pub(crate) async fn start() -> Self {
-        let (origin, dir) = (Origin::builder().start().await, tempfile::tempdir().unwrap());
+        let (origin, dir) = (Origin::builder().start().await, tempfile::tempdir().expect("a temporary directory"));
         origin.ca().write_root(&dir.path().join("origin-ca.pem"));
         Self { origin, dir }
     }
@@ -50,7 +50,7 @@ impl Bench {
     /// Writes a program for the client to run, and returns its path.
     pub(crate) fn script(&self, name: &str, text: &str) -> String {
         let path = self.dir.path().join(name);
-        std::fs::write(&path, text).unwrap();
+        std::fs::write(&path, text).expect("the script is written");
         path.display().to_string()
     }
 
@@ -75,8 +75,8 @@ impl Bench {
         arguments.extend(client);
         let mut environment = vec![("HOME", home.as_str()), ("TMPDIR", home.as_str())];
         environment.extend(variables);
-        let output = run_command(outer[0], &arguments, &environment, DEADLINE).await.unwrap();
-        let [stdout, stderr] = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap());
+        let output = run_command(outer[0], &arguments, &environment, DEADLINE).await.expect("the command runs");
+        let [stdout, stderr] = [output.stdout, output.stderr].map(|text| String::from_utf8(text).expect("text"));
         let Some(code) = output.status.code() else { panic!("{client:?} ended by {}:\n{stderr}", output.status) };
         let (stderr, summary) = match stderr.trim_end().rsplit_once('\n') {
             Some((before, last)) => (format!("{before}\n"), last.to_owned()),
@@ -96,7 +96,7 @@ impl Bench {
     /// Asserts that the client reached its host and nothing else, and returns what it printed.
     pub(crate) fn reached(&self, finished: Finished) -> String {
         assert_eq!(finished.code, 0, "{}{}", finished.stdout, finished.stderr);
-        let hosts = finished.summary["hosts"].as_array().unwrap();
+        let hosts = finished.summary["hosts"].as_array().expect("a list of hosts");
         assert_eq!(hosts.len(), 1, "{hosts:?}");
         assert_eq!(hosts[0]["host"], "origin.test");
         assert_eq!(hosts[0]["port"], self.origin.port());
@@ -110,13 +110,13 @@ impl Bench {
     pub(crate) fn refused(&self, finished: Finished) -> String {
         let printed = finished.stdout + &finished.stderr;
         assert_ne!(finished.code, 0, "{printed}");
-        let hosts = finished.summary["hosts"].as_array().unwrap();
+        let hosts = finished.summary["hosts"].as_array().expect("a list of hosts");
         assert_eq!(hosts.len(), 1, "{hosts:?}");
         assert_eq!(hosts[0]["host"], "other.test");
         assert_eq!(hosts[0]["port"], self.origin.port());
         assert_eq!(hosts[0]["verdict"], "refused");
         assert_eq!(hosts[0]["code"], "host_not_allowed");
-        assert!(hosts[0]["requests"].as_u64().unwrap() >= 1);
+        assert!(hosts[0]["requests"].as_u64().expect("a count") >= 1);
         assert_eq!(self.origin.request_count(), 0);
         printed
     }
@@ -126,7 +126,7 @@ impl Bench {
 pub(crate) fn tool(path: &str) -> String {
     let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target").join(path);
     // Not canonical: a virtual environment is found by the place of the link to its interpreter.
-    let target: PathBuf = std::path::absolute(target).unwrap();
+    let target: PathBuf = std::path::absolute(target).expect("a path");
     assert!(target.exists(), "{} is missing: run make test, or scripts/test-tools", target.display());
     target.display().to_string()
 }

@@ -18,21 +18,22 @@ const ALLOWED_GROWTH_KIB: u64 = 4 << 10;
 const ALLOWED_PEAK_KIB: u64 = 16 << 10;
 
 async fn down(client: &mut Client, base: &str, length: u64) {
-    let request = Request::get(format!("{base}/bytes/{length}")).body(empty_body()).unwrap();
-    let body = client.open(request).await.unwrap().into_body();
-    assert_eq!(consume(body, |_| {}).await.unwrap().bytes, length);
+    let request = Request::get(format!("{base}/bytes/{length}")).body(empty_body()).expect("a valid request");
+    let body = client.open(request).await.expect("a response").into_body();
+    assert_eq!(consume(body, |_| {}).await.expect("the whole body").bytes, length);
 }
 
 async fn up(client: &mut Client, base: &str, length: u64) {
-    let request = Request::post(format!("{base}/upload?hash=no")).body(pattern_body(length, true)).unwrap();
-    assert_eq!(client.fetch(request).await.unwrap().json()["body_bytes"], length);
+    let request =
+        Request::post(format!("{base}/upload?hash=no")).body(pattern_body(length, true)).expect("a valid request");
+    assert_eq!(client.fetch(request).await.expect("a response").json()["body_bytes"], length);
 }
 
 async fn memory_stays_flat(protocol: &str) {
     let origin = Origin::builder().start().await;
     let setup = Setup::start(origin.ca(), &allow(&origin), &["--resolve", &resolve(&origin)]).await;
     let tls = setup.client_tls().alpn(&[protocol]);
-    let mut client = https_through(setup.sidecar.proxy(), "origin.test", origin.port(), &tls).await.unwrap();
+    let mut client = https_through(setup.sidecar.proxy(), "origin.test", origin.port(), &tls).await.expect("a tunnel");
     assert_eq!(client.is_http2(), protocol == "h2");
     let base = format!("https://origin.test:{}", origin.port());
     down(&mut client, &base, WARM_UP).await;
