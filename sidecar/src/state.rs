@@ -13,18 +13,20 @@ use crate::trust::whole_file;
 /// Write permission of anybody but the owner.
 const OTHERS_MAY_WRITE: u32 = 0o022;
 
-/// Refuses a state directory that shares a tree with the trust files or the operator's CA, and warns of one that others
-/// may write. Nothing to do where there is none.
+/// Refuses directories that share a tree although one holds a key and the other is the workload's: the state directory,
+/// the operator's CA and the trust files are kept apart. Warns of a state directory that others may write.
 ///
 /// # Errors
 /// Text that names both settings and paths.
 pub fn check_place(settings: &Settings) -> Result<(), String> {
-    let Some(state) = &settings.state_dir else { return Ok(()) };
-    if let Some(trust) = &settings.trust_dir {
-        keep_apart(state, "--trust-dir", trust)?;
+    let ca = (settings.ca == CaSource::Files).then_some(("--ca-dir", &settings.ca_dir));
+    let trust = settings.trust_dir.as_ref().map(|trust| ("--trust-dir", trust));
+    if let (Some(ca), Some(trust)) = (ca, trust) {
+        keep_apart(ca, trust)?;
     }
-    if settings.ca == CaSource::Files {
-        keep_apart(state, "--ca-dir", &settings.ca_dir)?;
+    let Some(state) = &settings.state_dir else { return Ok(()) };
+    for other in [trust, ca].into_iter().flatten() {
+        keep_apart(("--state-dir", state), other)?;
     }
     // No refusal: the mount point of an emptyDir has mode 0777.
     if let Some(mode) = open_mode(state) {
@@ -48,16 +50,18 @@ pub fn kept(path: &Path) -> io::Result<Option<Vec<u8>>> {
     }
 }
 
-fn keep_apart(state: &Path, setting: &str, other: &Path) -> Result<(), String> {
-    let (resolved, other_resolved) = (resolve(state), resolve(other));
+fn keep_apart(one: (&str, &PathBuf), other: (&str, &PathBuf)) -> Result<(), String> {
+    let (resolved, other_resolved) = (resolve(one.1), resolve(other.1));
     if !resolved.starts_with(&other_resolved) && !other_resolved.starts_with(&resolved) {
         return Ok(());
     }
     Err(format!(
-        "--state-dir {} and {setting} {} are the same directory, or one is inside the other; the state is the sidecar's \
-         alone: use a directory of its own",
-        state.display(),
-        other.display()
+        "{} {} and {} {} are the same directory, or one is inside the other; a key in one would be seen by whoever has the \
+         other: use directories of their own",
+        one.0,
+        one.1.display(),
+        other.0,
+        other.1.display()
     ))
 }
 
@@ -89,10 +93,10 @@ mod tests {
         for (state, other) in
             [(&real, &real), (&real, &link), (&real.join("new/deep"), &link), (&link, &real.join("trust"))]
         {
-            let error = keep_apart(state, "--trust-dir", other).unwrap_err();
+            let error = keep_apart(("--state-dir", state), ("--trust-dir", other)).unwrap_err();
             assert!(error.contains("--state-dir") && error.contains(&other.display().to_string()), "{error}");
         }
-        keep_apart(&real, "--trust-dir", &dir.path().join("real-trust")).unwrap();
+        keep_apart(("--state-dir", &real), ("--trust-dir", &dir.path().join("real-trust"))).unwrap();
     }
 
     #[test]
