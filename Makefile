@@ -3,7 +3,7 @@
 CARGO ?= cargo
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fmt test-tools check-tools advisories clean
+.PHONY: help demo test check fmt test-tools check-tools api-server advisories clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -11,7 +11,7 @@ help: ## list these targets
 demo: ## build, and show an allowed and a refused request with their audit lines, without internet
 	@scripts/demo
 
-test: test-tools ## run every test that needs no cluster
+test: test-tools api-server ## run every test that needs no cluster
 	$(CARGO) test --locked --workspace
 
 check: check-tools ## formatting, clippy without warnings, licences and sources of dependencies
@@ -24,6 +24,9 @@ fmt: ## format the code
 
 test-tools: ## install what `make test` uses: packages, target/venv, target/node
 	@scripts/test-tools
+
+api-server: ## build kube-apiserver, kubectl and etcd from Go modules into target/kubernetes
+	@scripts/api-server
 
 check-tools: ## install what `make check` uses: target/tools
 	@scripts/check-tools
