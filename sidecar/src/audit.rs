@@ -161,10 +161,10 @@ mod tests {
     use std::thread;
 
     use nix::sys::stat::Mode;
+    use sandgate_policy::destination::{Destination, Host, Scheme};
     use serde_json::Value;
 
     use super::*;
-    use crate::destination::{Destination, Host, Scheme};
 
     const PATIENCE: Duration = Duration::from_secs(20);
 

@@ -13,13 +13,13 @@ use std::sync::Arc;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use sandgate_ca::{Authority, San};
+use sandgate_policy::destination::Host;
 use time::{Duration, OffsetDateTime};
 
 pub use files::CaFiles;
 pub use keeper::{CaError, End, Keeper, Source, Status};
 pub use made::MadeCa;
 
-use crate::destination::Host;
 use crate::leaf;
 
 /// How long a new CA is only trusted, unless told otherwise: a day, in which long-lived programs start again and read

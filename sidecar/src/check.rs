@@ -6,16 +6,16 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use http::Method;
+use sandgate_policy::access::{Entry, Finding};
+use sandgate_policy::address;
+use sandgate_policy::destination::{Authority, Destination, InvalidAuthority, Scheme};
+use sandgate_policy::problem::Unplaced;
+use sandgate_policy::rule::{Rule, Tls};
+use sandgate_policy::yaml;
+use sandgate_policy::{Outcome, Policy, PolicyErrors, Problem, Reason, Verdict};
 use thiserror::Error;
 
-use crate::address;
-use crate::destination::{Authority, Destination, InvalidAuthority, Scheme};
 use crate::file;
-use crate::policy::access::{Entry, Finding};
-use crate::policy::problem::Unplaced;
-use crate::policy::rule::{Rule, Tls};
-use crate::policy::yaml;
-use crate::policy::{Outcome, Policy, PolicyErrors, Problem, Reason, Verdict};
 use crate::refusal::Code;
 
 /// Why there is no verdict.

@@ -14,11 +14,11 @@ use std::time::{Duration, Instant};
 use atomic_waker::AtomicWaker;
 use http::Method;
 use http::uri::PathAndQuery;
+use sandgate_policy::address;
+use sandgate_policy::destination::{Destination, Host};
+use sandgate_policy::{Policy, Tls};
 
-use crate::address;
-use crate::destination::{Destination, Host};
 use crate::link::Link;
-use crate::policy::{Policy, Tls};
 use crate::upstream::profile::{Profile, Routes};
 
 /// A policy as it is in force: immutable, with what is needed to reach the origins of its rules.
@@ -279,8 +279,9 @@ impl Drop for Lease {
 
 #[cfg(test)]
 mod tests {
+    use sandgate_policy::destination::Scheme;
+
     use super::*;
-    use crate::destination::Scheme;
     use crate::upstream::profile::Profiles;
 
     fn policy(destinations: &str) -> (Policy, Routes) {

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use sandgate_policy::destination::Destination;
+
 use crate::audit::Audit;
-use crate::destination::Destination;
 use crate::enforcement::Enforcement;
 use crate::leaf::LeafCache;
 use crate::limits::Limiter;

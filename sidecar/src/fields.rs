@@ -8,8 +8,8 @@ use http::header::{
 };
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Request, Uri, Version};
+use sandgate_policy::destination::Destination;
 
-use crate::destination::Destination;
 use crate::refusal::{Code, Refusal};
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
@@ -184,8 +184,9 @@ fn path_and_query(uri: &Uri) -> PathAndQuery {
 
 #[cfg(test)]
 mod tests {
+    use sandgate_policy::destination::{Host, Scheme};
+
     use super::*;
-    use crate::destination::{Host, Scheme};
 
     fn destination() -> Destination {
         Destination { scheme: Scheme::Https, host: Host::parse("api.test").unwrap(), port: 443 }

@@ -11,13 +11,13 @@ use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use sandgate_policy::destination::Destination;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
 use crate::ahead::Socket;
 use crate::body::ResponseBody;
-use crate::destination::Destination;
 use crate::engine::{Engine, Inbound};
 use crate::forward::forward;
 use crate::leaf;

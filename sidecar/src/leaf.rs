@@ -13,12 +13,12 @@ use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256};
 use rustls::ServerConfig;
 use rustls::pki_types::CertificateDer;
 use sandgate_ca::{Authority, AuthorityError, LeafRequest, San};
+use sandgate_policy::destination::Host;
 use thiserror::Error;
 use time::{Duration, OffsetDateTime};
 use tokio::sync::watch;
 
 use crate::authority::{Signing, san};
-use crate::destination::Host;
 
 /// How long a leaf is valid, unless its CA ends before.
 pub const LIFETIME: Duration = Duration::days(7);

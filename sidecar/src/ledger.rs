@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use http::StatusCode;
 use http::request::Parts;
+use sandgate_policy::destination::Destination;
 
 use crate::audit::{Kind, LoggedPath, Record, Verdict};
-use crate::destination::Destination;
 use crate::engine::{Engine, Inbound};
 use crate::exchange::Exchange;
 use crate::link::Busy;

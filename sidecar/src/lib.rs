@@ -2,7 +2,6 @@
 //!
 //! ARCHITECTURE.md has the flow and the map of these modules.
 
-pub mod address;
 pub mod admin;
 pub mod ahead;
 pub mod audit;
@@ -11,7 +10,6 @@ pub mod body;
 pub mod check;
 pub mod cli;
 pub mod descriptors;
-pub mod destination;
 pub mod enforcement;
 pub mod engine;
 pub mod environment;
@@ -31,7 +29,6 @@ pub mod meter;
 pub mod metrics;
 pub mod pace;
 pub mod passthrough;
-pub mod policy;
 pub mod process;
 pub mod proxy;
 pub mod refusal;

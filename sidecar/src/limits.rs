@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::policy::Rule;
+use sandgate_policy::Rule;
+
 use crate::refusal::Code;
 
 /// The counters of every rule that has limits.

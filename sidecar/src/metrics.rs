@@ -9,9 +9,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::StatusCode;
 use prometheus::{Gauge, Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, TextEncoder};
+use sandgate_policy::destination::Scheme;
 
 use crate::audit::Verdict;
-use crate::destination::Scheme;
 use crate::refusal::Code;
 use registry::Maker;
 

@@ -3,16 +3,16 @@
 use std::sync::Arc;
 
 use bytes::BytesMut;
+use sandgate_policy::Ech;
+use sandgate_policy::destination::{Destination, Host};
 use tls_parser::{TlsMessage, TlsMessageHandshake};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
 use crate::audit::{Kind, Record, Verdict};
-use crate::destination::{Destination, Host};
 use crate::enforcement::Grant;
 use crate::engine::Engine;
-use crate::policy::Ech;
 use crate::proxy::Client;
 use crate::refusal::Code;
 use crate::relay::relay;

@@ -1,7 +1,5 @@
-//! Every way in which the sidecar says no: the codes, and the one response that a refused client sees. Nothing else
-//! builds a refusal, and nothing from a request but its host gets into one.
-
-mod code;
+//! How the sidecar says no: the one response that a refused client sees, whatever the code. Nothing else builds a
+//! refusal, and nothing from a request but its host gets into one.
 
 use std::sync::Arc;
 
@@ -10,11 +8,9 @@ use http::header::{self, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 use http_body_util::Full;
 use hyper::ext::ReasonPhrase;
+pub use sandgate_policy::Code;
+use sandgate_policy::destination::Destination;
 use serde::Serialize;
-
-pub use code::Code;
-
-use crate::destination::Destination;
 
 /// The longest reason phrase, in bytes: several clients print it, and cut off what is longer.
 const MAX_REASON_BYTES: usize = 120;
@@ -180,11 +176,11 @@ mod tests {
     use hyper::server::conn::http1;
     use hyper::service::service_fn;
     use hyper_util::rt::TokioIo;
+    use sandgate_policy::destination::{Host, Scheme};
     use serde_json::{Value, json};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
-    use crate::destination::{Host, Scheme};
 
     /// The statuses that a refusal may have, as docs/refusals.md promises.
     const STATUSES: [u16; 12] = [400, 403, 405, 408, 413, 421, 429, 431, 499, 502, 503, 504];

@@ -8,16 +8,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use sandgate_policy::destination::Scheme;
+use sandgate_policy::yaml;
+use sandgate_policy::{Mode, Policy, Rule, Tls};
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use crate::admin::Health;
-use crate::destination::Scheme;
 use crate::engine::Engine;
 use crate::file;
 use crate::metrics::Metrics;
-use crate::policy::yaml;
-use crate::policy::{Mode, Policy, Rule, Tls};
 use crate::settings::PolicySource;
 use crate::upstream::profile::{Profiles, Routes};
 

@@ -16,10 +16,10 @@ use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::rr::{Name, RData, RecordType};
 use hickory_resolver::{TokioResolver, system_conf};
+use sandgate_policy::destination::Host;
 use thiserror::Error;
 use tokio::time::timeout;
 
-use crate::destination::Host;
 use crate::file;
 use crate::settings::Resolve;
 

@@ -8,9 +8,9 @@ use http::request::Parts;
 use http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
+use sandgate_policy::destination::Destination;
 
 use crate::body::{Recovery, RequestBody};
-use crate::destination::Destination;
 use crate::engine::Engine;
 use crate::exchange::Exchange;
 use crate::fields;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, anyhow};
+use sandgate_policy::Mode;
 use time::OffsetDateTime;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
@@ -24,7 +25,6 @@ use crate::file;
 use crate::leaf::LeafCache;
 use crate::limits::Limiter;
 use crate::metrics::Metrics;
-use crate::policy::Mode;
 use crate::process;
 use crate::proxy;
 use crate::reload::{self, Loaded, Loader};

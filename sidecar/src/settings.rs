@@ -12,9 +12,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::policy::{Policy, PolicyErrors};
 pub use document::markdown;
 pub use layers::{CONFIG_VARIABLE, Layers, Origin, Problems};
+use sandgate_policy::{Policy, PolicyErrors};
 pub use table::{Kind, Setting};
 pub use value::Resolve;
 pub(crate) use value::{duration, listener};

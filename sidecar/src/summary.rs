@@ -4,10 +4,10 @@
 use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write;
 
+use sandgate_policy::destination::Scheme;
 use serde::Serialize;
 
 use crate::audit::{Kind, Record, Verdict};
-use crate::destination::Scheme;
 use crate::refusal::Code;
 
 /// The most hosts that are told apart; what is asked of further ones is counted together.
@@ -210,8 +210,9 @@ fn advice(line: &Line, host: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use sandgate_policy::destination::Host;
+
     use super::*;
-    use crate::destination::Host;
 
     fn record(kind: Kind, request: u64, host: &str, verdict: Verdict, code: Option<Code>) -> Record {
         let mut record = Record::new(kind, 1, verdict);

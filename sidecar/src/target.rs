@@ -6,8 +6,8 @@
 use http::header::HOST;
 use http::request::Parts;
 use http::{HeaderMap, Version};
+use sandgate_policy::destination::{Authority, Destination, Scheme};
 
-use crate::destination::{Authority, Destination, Scheme};
 use crate::refusal::{Code, Refusal};
 
 /// Checks a request that came through the tunnel to `destination`.
@@ -102,8 +102,9 @@ pub fn announces_body(headers: &HeaderMap) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use sandgate_policy::destination::Host;
+
     use super::*;
-    use crate::destination::Host;
 
     fn tunnel() -> Destination {
         Destination { scheme: Scheme::Https, host: Host::parse("api.test").unwrap(), port: 443 }

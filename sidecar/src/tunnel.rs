@@ -6,16 +6,16 @@ use std::sync::Arc;
 use bytes::BytesMut;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
+use sandgate_policy::destination::{Destination, Scheme};
+use sandgate_policy::{ConnectVerdict, Outcome, Tls};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::audit::{Kind, Record, Verdict};
-use crate::destination::{Destination, Scheme};
 use crate::engine::Engine;
 use crate::metrics::TunnelKind;
 use crate::pace::Paced;
-use crate::policy::{ConnectVerdict, Outcome, Tls};
 use crate::proxy::Client;
 use crate::refusal::Code;
 use crate::rewind::Rewind;

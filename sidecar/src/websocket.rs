@@ -14,10 +14,10 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
+use sandgate_policy::destination::Destination;
 use tokio::time::timeout;
 
 use crate::body::{Relayed, RequestBody, ResponseBody};
-use crate::destination::Destination;
 use crate::engine::Engine;
 use crate::exchange::Exchange;
 use crate::fields;

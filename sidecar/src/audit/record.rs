@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use http::{Method, StatusCode};
+use sandgate_policy::destination::{Destination, Host, Scheme};
 use serde::{Serialize, Serializer};
 use time::OffsetDateTime;
 
 use super::Identity;
-use crate::destination::{Destination, Host, Scheme};
 use crate::refusal::Code;
 
 /// The version of the line's fields. A change that breaks a reader raises it; new fields do not.

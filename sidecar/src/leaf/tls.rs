@@ -11,8 +11,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::{ClientHello, NoServerSessionStorage, ProducesTickets, ResolvesServerCert};
 use rustls::sign::{CertifiedKey, SigningKey};
 use rustls::{Error, ServerConfig, SignatureScheme};
-
-use crate::destination::Host;
+use sandgate_policy::destination::Host;
 
 /// What the configurations of all hosts share.
 pub(super) struct Template {

@@ -5,10 +5,10 @@ use std::fmt::Write;
 
 use clap::{Arg, ArgAction, ArgMatches, value_parser};
 use ipnet::IpNet;
+use sandgate_policy::destination::Scheme;
+use sandgate_policy::pattern::HostPattern;
+use sandgate_policy::private_cidr;
 
-use crate::destination::Scheme;
-use crate::policy::pattern::HostPattern;
-use crate::policy::private_cidr;
 use crate::settings::{Layers, PolicySource, Problems, Settings};
 use crate::summary;
 
@@ -173,8 +173,9 @@ fn policy_text(destinations: &[Allowed], ranges: &[IpNet]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use sandgate_policy::Policy;
+
     use super::*;
-    use crate::policy::Policy;
 
     fn policy(hosts: &[&str], ranges: &[&str]) -> String {
         let hosts: Vec<_> = hosts.iter().map(|host| Allowed::parse(host).unwrap()).collect();

@@ -6,9 +6,10 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
+use sandgate_policy::yaml::{self, Entry, MAX_BYTES, Node, Value};
+
 use super::layers::{Layers, Origin, meant_by};
 use super::{Kind, Setting, TABLE};
-use crate::policy::yaml::{self, Entry, MAX_BYTES, Node, Value};
 
 impl Layers {
     /// Adds the settings of the file at `path`, which `named_by` named. What is wrong with its form is a problem even

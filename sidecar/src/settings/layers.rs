@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
 
+use sandgate_policy::yaml;
+
 use super::table::VARIABLE_PREFIX;
 use super::{Setting, TABLE, legacy, row};
-use crate::policy::yaml;
 
 /// The variable that names the settings file: the only one that is not a setting.
 pub const CONFIG_VARIABLE: &str = "SANDGATE_CONFIG";

@@ -5,11 +5,11 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use sandgate_policy::destination::Host;
+use sandgate_policy::quantity;
 use tracing_subscriber::EnvFilter;
 
 use super::{AuditLog, CaSource, LogFormat, PolicySource};
-use crate::destination::Host;
-use crate::policy::quantity;
 
 /// An address for a name by hand.
 #[derive(Clone, Debug, PartialEq, Eq)]

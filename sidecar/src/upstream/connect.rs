@@ -11,6 +11,8 @@ use hyper::client::conn::{http1, http2};
 use hyper::rt::{Read, Write};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::pki_types::ServerName;
+use sandgate_policy::UpstreamHttp;
+use sandgate_policy::destination::{Destination, Host, Scheme};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 
@@ -18,10 +20,8 @@ use super::dial::Dialer;
 use super::profile::Profile;
 use super::{Failure, tls};
 use crate::body::RequestBody;
-use crate::destination::{Destination, Host, Scheme};
 use crate::meter::{Meter, Metered};
 use crate::metrics::{Metrics, Open, Protocol};
-use crate::policy::UpstreamHttp;
 use crate::refusal::Code;
 
 /// The largest response head, in bytes: what clients may send at the defaults. An HTTP/1.1 connection reads into a buffer

@@ -9,6 +9,8 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
+use sandgate_policy::address;
+use sandgate_policy::destination::Host;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -17,9 +19,7 @@ use tokio::time::{sleep_until, timeout_at};
 
 use super::Failure;
 use super::socket::Socket;
-use crate::address;
 use crate::descriptors::Descriptors;
-use crate::destination::Host;
 use crate::refusal::Code;
 use crate::resolver::{ResolveError, Resolver};
 

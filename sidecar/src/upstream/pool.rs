@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use sandgate_policy::destination::Destination;
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::sleep;
 
@@ -18,7 +19,6 @@ use super::connect::{self, Http1Connection, Http2Connection, Made, Want};
 use super::dial::Dialer;
 use super::profile::Profile;
 use super::socket::Socket;
-use crate::destination::Destination;
 use crate::metrics::{Metrics, Open, Protocol};
 use crate::refusal::Code;
 use crate::settings::Settings;

@@ -10,10 +10,10 @@ use std::sync::Arc;
 use aws_lc_rs::digest;
 use ipnet::IpNet;
 use rustls::RootCertStore;
+use sandgate_policy::{Policy, UpstreamHttp, UpstreamOptions};
 
 use super::tls::{self, Connectors};
 use crate::file;
-use crate::policy::{Policy, UpstreamHttp, UpstreamOptions};
 
 /// How the origins of some rules are reached.
 pub struct Profile {

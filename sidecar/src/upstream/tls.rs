@@ -10,12 +10,12 @@ use rustls::client::Resumption;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{CertificateError, ClientConfig, RootCertStore};
+use sandgate_policy::{UpstreamHttp, UpstreamOptions};
 use tokio_rustls::TlsConnector;
 use webpki_root_certs::TLS_SERVER_ROOT_CERTS;
 
 use super::Failure;
 use crate::file;
-use crate::policy::{UpstreamHttp, UpstreamOptions};
 use crate::refusal::Code;
 
 /// TLS sessions kept for resumption by one configuration. A sandbox talks to tens of hosts.

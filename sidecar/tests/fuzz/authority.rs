@@ -1,6 +1,6 @@
 //! The text of an authority: whatever is taken for one has exactly one form.
 
-use sandgate_sidecar::destination::{Authority, Host};
+use sandgate_policy::destination::{Authority, Host};
 
 /// Checks one input.
 pub(crate) fn check(input: &[u8]) {

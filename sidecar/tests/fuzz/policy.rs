@@ -4,9 +4,9 @@
 use std::cmp::Reverse;
 
 use http::Method;
-use sandgate_sidecar::destination::{Destination, Host, Scheme};
-use sandgate_sidecar::policy::pattern::HostPattern;
-use sandgate_sidecar::policy::{Mode, Outcome, Policy, PolicyErrors, Rule};
+use sandgate_policy::destination::{Destination, Host, Scheme};
+use sandgate_policy::pattern::HostPattern;
+use sandgate_policy::{Mode, Outcome, Policy, PolicyErrors, Rule};
 
 /// More rules than this cost time and show nothing new.
 const MAX_RULES: usize = 20;

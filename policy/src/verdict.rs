@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use super::access::Finding;
-use super::rule::Rule;
-use crate::refusal::Code;
+use crate::Code;
+use crate::access::Finding;
+use crate::rule::Rule;
 
 /// Whether something goes through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

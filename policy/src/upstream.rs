@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
-use super::fields::Field;
-use super::problem::Problems;
-use super::rule::{ClientCert, UpstreamHttp, UpstreamOptions};
+use crate::fields::Field;
+use crate::problem::Problems;
+use crate::rule::{ClientCert, UpstreamHttp, UpstreamOptions};
 
-pub(super) fn read(field: &Field<'_>, problems: &mut Problems) -> UpstreamOptions {
+pub(crate) fn read(field: &Field<'_>, problems: &mut Problems) -> UpstreamOptions {
     let Some(fields) = field.mapping(problems, &["ca", "client_cert", "http"]) else {
         return UpstreamOptions::default();
     };

@@ -1,7 +1,7 @@
 //! Path globs: `*` within a segment, `**` across segments, everything else itself. Matching takes time proportional to
 //! the path for each wildcard, whatever the path; it never backtracks.
 
-use super::path::{self, PathFault, Readings};
+use crate::path::{self, PathFault, Readings};
 
 /// The longest glob, in bytes.
 const MAX_BYTES: usize = 1024;
@@ -55,7 +55,7 @@ impl Glob {
     }
 
     /// Whether one reading of a path matches.
-    pub(super) fn matches(&self, reading: &[u8]) -> bool {
+    pub(crate) fn matches(&self, reading: &[u8]) -> bool {
         matches(&self.separator, reading) || self.character.as_ref().is_some_and(|tokens| matches(tokens, reading))
     }
 }

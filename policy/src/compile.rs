@@ -4,14 +4,14 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
-use super::document::Placed;
-use super::pattern::HostPattern;
-use super::problem::Problems;
-use super::rule::Rule;
 use crate::destination::Scheme;
+use crate::document::Placed;
+use crate::pattern::HostPattern;
+use crate::problem::Problems;
+use crate::rule::Rule;
 
 /// Shares the rules, and reports ids that stand twice and destinations of which no one could say which answers.
-pub(super) fn rules(destinations: Vec<Placed>, problems: &mut Problems) -> Vec<Arc<Rule>> {
+pub(crate) fn rules(destinations: Vec<Placed>, problems: &mut Problems) -> Vec<Arc<Rule>> {
     refuse_repeated_ids(&destinations, problems);
     refuse_overlaps(&destinations, problems);
     destinations.into_iter().map(|placed| Arc::new(placed.rule)).collect()
@@ -56,7 +56,7 @@ fn refuse_overlaps(destinations: &[Placed], problems: &mut Problems) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Policy;
+    use crate::Policy;
 
     fn errors_of(destinations: &str) -> String {
         let text = format!("version: 1\ndestinations:\n{destinations}");

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 /// A whole number from 1 up.
-pub(super) fn count(text: &str) -> Result<u32, String> {
+pub(crate) fn count(text: &str) -> Result<u32, String> {
     let number = digits(text).and_then(|number| u32::try_from(number).ok()).filter(|number| *number > 0);
     number.ok_or_else(|| format!("{text:?} is not a whole number from 1 to {}", u32::MAX))
 }
 
 /// A port, 1 to 65535.
-pub(super) fn port(text: &str) -> Result<u16, String> {
+pub(crate) fn port(text: &str) -> Result<u16, String> {
     let number = digits(text).and_then(|number| u16::try_from(number).ok()).filter(|number| *number > 0);
     number.ok_or_else(|| format!("{text:?} is not a port; write a number from 1 to 65535"))
 }

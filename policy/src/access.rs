@@ -2,9 +2,9 @@
 
 use http::Method;
 
-use super::glob::Glob;
-use super::path::{self, PathFault};
-use crate::refusal::Code;
+use crate::Code;
+use crate::glob::Glob;
+use crate::path::{self, PathFault};
 
 /// One entry of a list: it matches a request whose method and path it both has. What it does not name, it has.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,9 +1,13 @@
 //! The policy: an immutable snapshot that says where a program may go, and the only place that says so.
 //!
-//! It reads text and answers questions. It opens no file, resolves no name and keeps no state between requests.
+//! It reads text and answers questions. It opens no file, resolves no name and keeps no state between requests, so that
+//! whoever only validates a policy runs the code that judges by it, without the proxy.
 
 pub mod access;
+pub mod address;
+mod code;
 mod compile;
+pub mod destination;
 mod document;
 mod fields;
 pub mod glob;
@@ -26,6 +30,8 @@ use aws_lc_rs::digest;
 use http::Method;
 use ipnet::IpNet;
 
+pub use self::code::Code;
+use self::destination::{Destination, Host, Scheme};
 use self::document::Document;
 use self::index::Index;
 use self::problem::Problems;
@@ -33,9 +39,6 @@ pub use self::problem::{PolicyErrors, Problem};
 pub use self::rule::{ClientCert, Ech, Limits, Rule, Tls, UpstreamHttp, UpstreamOptions};
 pub use self::short::ForAll;
 pub use self::verdict::{ConnectVerdict, Outcome, Reason, Verdict};
-use crate::address;
-use crate::destination::{Destination, Host, Scheme};
-use crate::refusal::Code;
 
 /// What becomes of a request that the policy refuses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -359,7 +362,7 @@ mod tests {
             "- {id: a, host: allowed.com}\n- {id: w, host: '*.allowed.com'}\n- {id: i, host: bücher.example}\n\
              - {id: l, host: 10.0.0.1}\n",
         );
-        let invalid = |text: &str| crate::destination::Authority::parse(text).is_err();
+        let invalid = |text: &str| destination::Authority::parse(text).is_err();
         for text in [
             "user@allowed.com:443",
             "allowed.com@evil.com",
@@ -381,7 +384,7 @@ mod tests {
             assert!(invalid(text), "{text:?} has to be 400");
         }
         let verdict = |text: &str| {
-            let authority = crate::destination::Authority::parse(text).unwrap();
+            let authority = destination::Authority::parse(text).unwrap();
             policy.judge_connect(&authority.host, authority.port.unwrap()).outcome
         };
         for text in [
@@ -460,7 +463,7 @@ mod tests {
             let _ = Policy::parse(&text);
             let from = random(text.len() + 1);
             let piece = &text[from..(from + random(24)).min(text.len())];
-            let _ = crate::destination::Authority::parse(&String::from_utf8_lossy(piece));
+            let _ = destination::Authority::parse(&String::from_utf8_lossy(piece));
         }
     }
 }

@@ -3,33 +3,33 @@
 
 use std::sync::Arc;
 
-use super::access::Access;
-use super::fields::{Field, Fields};
-use super::pattern::HostPattern;
-use super::problem::Problems;
-use super::rule::{Ech, Limits, Rule, Tls, UpstreamHttp, UpstreamOptions};
-use super::{Mode, lists, quantity, upstream, yaml};
+use crate::access::Access;
 use crate::destination::Scheme;
+use crate::fields::{Field, Fields};
+use crate::pattern::HostPattern;
+use crate::problem::Problems;
+use crate::rule::{Ech, Limits, Rule, Tls, UpstreamHttp, UpstreamOptions};
+use crate::{Mode, lists, quantity, upstream, yaml};
 
 /// What a file says, before its destinations are compared with each other.
 #[derive(Debug)]
-pub(super) struct Document {
-    pub(super) mode: Mode,
-    pub(super) destinations: Vec<Placed>,
+pub(crate) struct Document {
+    pub(crate) mode: Mode,
+    pub(crate) destinations: Vec<Placed>,
 }
 
 /// A rule and the places of what may clash with another rule.
 #[derive(Debug)]
-pub(super) struct Placed {
-    pub(super) rule: Rule,
+pub(crate) struct Placed {
+    pub(crate) rule: Rule,
     /// As in `destinations[0]`.
-    pub(super) path: String,
-    pub(super) id_line: usize,
-    pub(super) host_line: usize,
+    pub(crate) path: String,
+    pub(crate) id_line: usize,
+    pub(crate) host_line: usize,
 }
 
 /// Reads a file. With problems, the document holds what could be read of it.
-pub(super) fn read(text: &[u8], problems: &mut Problems) -> Document {
+pub(crate) fn read(text: &[u8], problems: &mut Problems) -> Document {
     let mut document = Document { mode: Mode::Enforce, destinations: Vec::new() };
     let parsed = yaml::parse(text);
     let is_whole = parsed.faults.is_empty();
@@ -181,8 +181,8 @@ fn refuse_what_has_no_effect(rule: &Rule, fields: &Fields<'_>, problems: &mut Pr
 
 #[cfg(test)]
 mod tests {
-    use super::super::Policy;
     use super::*;
+    use crate::Policy;
 
     /// A file with one destination, whose lines begin at line 3.
     fn errors_of(destination: &str) -> String {

@@ -4,13 +4,13 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::pattern::{HostPattern, suffixes};
-use super::rule::Rule;
 use crate::destination::{Host, Scheme};
+use crate::pattern::{HostPattern, suffixes};
+use crate::rule::Rule;
 
 /// Rules by host. Exact hosts and wildcards are apart, so that neither is mistaken for the other.
 #[derive(Debug, Default)]
-pub(super) struct Index {
+pub(crate) struct Index {
     exact: HashMap<Host, Slots>,
     below: HashMap<Arc<str>, Slots>,
 }
@@ -33,7 +33,7 @@ fn slot_key(port: u16, scheme: Scheme) -> (u16, &'static str) {
 
 impl Index {
     /// Indexes rules of which no two have the same pattern, scheme and a common port.
-    pub(super) fn new(rules: &[Arc<Rule>]) -> Self {
+    pub(crate) fn new(rules: &[Arc<Rule>]) -> Self {
         let mut index = Self::default();
         for rule in rules {
             let slots = match &rule.pattern {
@@ -49,17 +49,17 @@ impl Index {
     }
 
     /// The rule that answers: of all whose pattern, port and scheme match, the exact one, else the longest suffix.
-    pub(super) fn find(&self, host: &Host, port: u16, scheme: Scheme) -> Option<&Arc<Rule>> {
+    pub(crate) fn find(&self, host: &Host, port: u16, scheme: Scheme) -> Option<&Arc<Rule>> {
         self.candidates(host).find_map(|slots| slots.find(port, scheme))
     }
 
     /// Whether any pattern matches this host, on whatever port.
-    pub(super) fn knows(&self, host: &Host) -> bool {
+    pub(crate) fn knows(&self, host: &Host) -> bool {
         self.candidates(host).next().is_some()
     }
 
     /// The wildcard rules for the same scheme and port that a pattern takes hosts away from, longest suffix first.
-    pub(super) fn overridden<'a>(&'a self, rule: &'a Rule) -> impl Iterator<Item = &'a Arc<Rule>> {
+    pub(crate) fn overridden<'a>(&'a self, rule: &'a Rule) -> impl Iterator<Item = &'a Arc<Rule>> {
         let name = match &rule.pattern {
             HostPattern::Exact(host) => host.name().unwrap_or_default(),
             HostPattern::Below(suffix) => suffix,
@@ -77,8 +77,8 @@ impl Index {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Policy;
     use super::*;
+    use crate::Policy;
 
     fn rules(count: usize) -> Vec<Arc<Rule>> {
         let list = |index| format!("host-{index}.example.com,*.below-{index}.example.com");

@@ -3,17 +3,17 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::Mode;
-use super::access::Entry;
-use super::index::Index;
-use super::pattern::HostPattern;
-use super::problem::{Problem, Problems};
-use super::rule::{Ech, Rule, Tls};
+use crate::Mode;
+use crate::access::Entry;
 use crate::address;
 use crate::destination::Scheme;
+use crate::index::Index;
+use crate::pattern::HostPattern;
+use crate::problem::{Problem, Problems};
+use crate::rule::{Ech, Rule, Tls};
 
 /// Every warning, by line. Fields are named by the id of their rule.
-pub(super) fn of(mode: Mode, rules: &[Arc<Rule>], index: &Index) -> Vec<Problem> {
+pub(crate) fn of(mode: Mode, rules: &[Arc<Rule>], index: &Index) -> Vec<Problem> {
     let mut warnings = Problems::default();
     if mode == Mode::Audit {
         warnings.add(0, "mode", "audit refuses nothing by policy; it only logs what enforce would refuse");
@@ -121,7 +121,7 @@ fn deny_out_of_reach(rules: &[Arc<Rule>], index: &Index, warnings: &mut Problems
 
 #[cfg(test)]
 mod tests {
-    use super::super::Policy;
+    use crate::Policy;
 
     fn warnings(destinations: &str) -> String {
         let text = format!("version: 1\ndestinations:\n{destinations}");

@@ -57,7 +57,7 @@ impl HostPattern {
 }
 
 /// The names above a name, nearest first: `b.c` and `c` for `a.b.c`.
-pub(super) fn suffixes(name: &str) -> impl Iterator<Item = &str> {
+pub(crate) fn suffixes(name: &str) -> impl Iterator<Item = &str> {
     name.match_indices('.').map(|(dot, _)| &name[dot + 1..])
 }
 

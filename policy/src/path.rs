@@ -38,23 +38,23 @@ pub enum PathFault {
 
 /// A path with its percent-encoding resolved. Only a path with `%2F` has two readings.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Readings<'a> {
+pub(crate) struct Readings<'a> {
     /// `%2F` separates segments, as a written slash does.
-    pub(super) separator: Cow<'a, [u8]>,
+    pub(crate) separator: Cow<'a, [u8]>,
     /// `%2F` is an ordinary character of its segment.
-    pub(super) character: Option<Vec<u8>>,
+    pub(crate) character: Option<Vec<u8>>,
 }
 
 impl Readings<'_> {
     /// Every reading; a request is allowed only if all of them are.
-    pub(super) fn iter(&self) -> impl Iterator<Item = &[u8]> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &[u8]> {
         std::iter::once(&*self.separator).chain(self.character.as_deref())
     }
 }
 
 /// Reads a path as it came, in origin form without its query. An empty path means `/` (RFC 9110 4.2.3); `*`, the
 /// target of a server-wide OPTIONS, is itself and matches no glob.
-pub(super) fn read(path: &str) -> Result<Readings<'_>, PathFault> {
+pub(crate) fn read(path: &str) -> Result<Readings<'_>, PathFault> {
     let path = if path.is_empty() { "/" } else { path };
     if path != "*" && !path.starts_with('/') {
         return Err(PathFault::NotAbsolute);
@@ -66,7 +66,7 @@ pub(super) fn read(path: &str) -> Result<Readings<'_>, PathFault> {
 }
 
 /// As [`read`], for a text that need not be a whole path: a piece of a glob.
-pub(super) fn read_part(path: &str) -> Result<Readings<'_>, PathFault> {
+pub(crate) fn read_part(path: &str) -> Result<Readings<'_>, PathFault> {
     let raw = path.as_bytes();
     if !raw.contains(&b'%') {
         inspect(raw)?;

@@ -6,13 +6,13 @@ use std::path::PathBuf;
 
 use ipnet::IpNet;
 
-use super::Mode;
-use super::access::Access;
-use super::document::{Document, Placed};
-use super::pattern::HostPattern;
-use super::problem::Problems;
-use super::rule::{Limits, Rule, Tls, UpstreamOptions};
+use crate::Mode;
+use crate::access::Access;
 use crate::destination::Scheme;
+use crate::document::{Document, Placed};
+use crate::pattern::HostPattern;
+use crate::problem::Problems;
+use crate::rule::{Limits, Rule, Tls, UpstreamOptions};
 
 /// What holds for every destination of a short form.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -24,7 +24,7 @@ pub struct ForAll {
 }
 
 /// Reads the list. Blanks around an item, empty items and repeated ones are ignored: none of them allows more.
-pub(super) fn read(list: &str, for_all: &ForAll, problems: &mut Problems) -> Document {
+pub(crate) fn read(list: &str, for_all: &ForAll, problems: &mut Problems) -> Document {
     let mut seen = HashSet::new();
     let mut destinations = Vec::new();
     for item in list.split(',').map(str::trim).filter(|item| !item.is_empty()) {
@@ -59,8 +59,8 @@ fn placed(number: usize, pattern: HostPattern, port: u16, for_all: &ForAll) -> P
 
 #[cfg(test)]
 mod tests {
-    use super::super::Policy;
     use super::*;
+    use crate::Policy;
 
     #[test]
     fn a_list_says_what_a_file_would() {

@@ -1,36 +1,36 @@
 //! Typed access to the YAML tree: what is asked for is there and well formed, or becomes a problem with its line and
 //! field. It knows no field of the policy by name.
 
-use super::problem::Problems;
-use super::yaml::{self, Entry, Node, Value};
+use crate::problem::Problems;
+use crate::yaml::{self, Entry, Node, Value};
 
 /// A value and where it stands.
 #[derive(Clone, Debug)]
-pub(super) struct Field<'a> {
+pub(crate) struct Field<'a> {
     node: &'a Node,
     /// As in `destinations[0].ports`.
     path: String,
 }
 
 impl<'a> Field<'a> {
-    pub(super) fn root(node: &'a Node) -> Self {
+    pub(crate) fn root(node: &'a Node) -> Self {
         Self { node, path: String::new() }
     }
 
-    pub(super) fn line(&self) -> usize {
+    pub(crate) fn line(&self) -> usize {
         self.node.line
     }
 
-    pub(super) fn path(&self) -> &str {
+    pub(crate) fn path(&self) -> &str {
         &self.path
     }
 
-    pub(super) fn refuse(&self, problems: &mut Problems, message: impl Into<String>) {
+    pub(crate) fn refuse(&self, problems: &mut Problems, message: impl Into<String>) {
         problems.add(self.node.line, self.path.clone(), message);
     }
 
     /// The mapping that stands here; fields outside `known` are problems.
-    pub(super) fn mapping(&self, problems: &mut Problems, known: &[&str]) -> Option<Fields<'a>> {
+    pub(crate) fn mapping(&self, problems: &mut Problems, known: &[&str]) -> Option<Fields<'a>> {
         let Value::Mapping(entries) = &self.node.value else {
             self.refuse(problems, format!("has to be a mapping with the fields {}", known.join(", ")));
             return None;
@@ -47,7 +47,7 @@ impl<'a> Field<'a> {
     }
 
     /// The items of the list that stands here.
-    pub(super) fn list(&self, problems: &mut Problems) -> Vec<Field<'a>> {
+    pub(crate) fn list(&self, problems: &mut Problems) -> Vec<Field<'a>> {
         let Value::Sequence(items) = &self.node.value else {
             self.refuse(problems, "has to be a list; write it as [..], or one item a line after a dash");
             return Vec::new();
@@ -57,7 +57,7 @@ impl<'a> Field<'a> {
     }
 
     /// As [`Self::list`]; an empty list is a problem, for `why`.
-    pub(super) fn filled_list(&self, problems: &mut Problems, why: &str) -> Vec<Field<'a>> {
+    pub(crate) fn filled_list(&self, problems: &mut Problems, why: &str) -> Vec<Field<'a>> {
         if matches!(&self.node.value, Value::Sequence(items) if items.is_empty()) {
             self.refuse(problems, format!("is an empty list; {why}"));
         }
@@ -65,7 +65,7 @@ impl<'a> Field<'a> {
     }
 
     /// The text that stands here; nothing, a list or a mapping is a problem.
-    pub(super) fn text(&self, problems: &mut Problems) -> Option<&'a str> {
+    pub(crate) fn text(&self, problems: &mut Problems) -> Option<&'a str> {
         match &self.node.value {
             Value::Scalar(scalar) if scalar.is_null() => self.refuse(problems, "has no value; write one or remove it"),
             Value::Scalar(scalar) => return Some(&scalar.text),
@@ -75,7 +75,7 @@ impl<'a> Field<'a> {
     }
 
     /// The text that stands here, as `parse` reads it; its error is a problem.
-    pub(super) fn parse<T>(
+    pub(crate) fn parse<T>(
         &self,
         problems: &mut Problems,
         parse: impl FnOnce(&'a str) -> Result<T, String>,
@@ -85,7 +85,7 @@ impl<'a> Field<'a> {
     }
 
     /// The items of a list, each as `parse` reads it.
-    pub(super) fn parse_items<T>(
+    pub(crate) fn parse_items<T>(
         &self,
         problems: &mut Problems,
         parse: impl Fn(&'a str) -> Result<T, String>,
@@ -95,7 +95,7 @@ impl<'a> Field<'a> {
     }
 
     /// One of a few words.
-    pub(super) fn choice<T: Copy>(&self, problems: &mut Problems, choices: &[(&str, T)]) -> Option<T> {
+    pub(crate) fn choice<T: Copy>(&self, problems: &mut Problems, choices: &[(&str, T)]) -> Option<T> {
         self.parse(problems, |text| {
             let words: Vec<_> = choices.iter().map(|(word, _)| *word).collect();
             let found = choices.iter().find(|(word, _)| *word == text).map(|(_, value)| *value);
@@ -106,24 +106,24 @@ impl<'a> Field<'a> {
 
 /// The fields of one mapping.
 #[derive(Debug)]
-pub(super) struct Fields<'a> {
+pub(crate) struct Fields<'a> {
     line: usize,
     path: String,
     entries: &'a [Entry],
 }
 
 impl<'a> Fields<'a> {
-    pub(super) fn line(&self) -> usize {
+    pub(crate) fn line(&self) -> usize {
         self.line
     }
 
-    pub(super) fn get(&self, key: &str) -> Option<Field<'a>> {
+    pub(crate) fn get(&self, key: &str) -> Option<Field<'a>> {
         let entry = self.entries.iter().find(|entry| entry.key == key)?;
         Some(Field { node: &entry.value, path: self.path_of(key) })
     }
 
     /// The field, which has to be there; `example` is what to write otherwise.
-    pub(super) fn require(&self, problems: &mut Problems, key: &str, example: &str) -> Option<Field<'a>> {
+    pub(crate) fn require(&self, problems: &mut Problems, key: &str, example: &str) -> Option<Field<'a>> {
         let field = self.get(key);
         if field.is_none() {
             problems.add(self.line, self.path_of(key), format!("is missing; write {example}"));

@@ -23,7 +23,7 @@ impl fmt::Display for Problem {
 }
 
 /// A problem without its line, for output that puts the place elsewhere.
-pub(crate) struct Unplaced<'a>(pub(crate) &'a Problem);
+pub struct Unplaced<'a>(pub &'a Problem);
 
 impl fmt::Display for Unplaced<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -54,15 +54,15 @@ impl std::error::Error for PolicyErrors {}
 
 /// Collects problems while a policy is read.
 #[derive(Debug, Default)]
-pub(super) struct Problems(Vec<Problem>);
+pub(crate) struct Problems(Vec<Problem>);
 
 impl Problems {
-    pub(super) fn add(&mut self, line: usize, field: impl Into<String>, message: impl Into<String>) {
+    pub(crate) fn add(&mut self, line: usize, field: impl Into<String>, message: impl Into<String>) {
         self.0.push(Problem { line, field: field.into(), message: message.into() });
     }
 
     /// The problems by line, those of one line in the order in which they were found.
-    pub(super) fn into_sorted(mut self) -> Vec<Problem> {
+    pub(crate) fn into_sorted(mut self) -> Vec<Problem> {
         self.0.sort_by_key(|problem| problem.line);
         self.0
     }

@@ -40,12 +40,14 @@ macro_rules! codes {
 
             /// What is wrong, in a clause short enough for a reason phrase. `{host}` and `{authority}` stand for the
             /// host, and for host and port.
-            pub(super) const fn summary(self) -> &'static str {
+            #[must_use]
+            pub const fn summary(self) -> &'static str {
                 match self { $(Self::$variant => $summary,)* }
             }
 
             /// What the client, or the person behind it, can do about it.
-            pub(super) const fn advice(self) -> &'static str {
+            #[must_use]
+            pub const fn advice(self) -> &'static str {
                 match self { $(Self::$variant => $advice,)* }
             }
         }

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 
-use crate::refusal::Code;
+use crate::Code;
 
 /// Judges one address. `private_cidrs` are the ranges that a rule admits although they are not globally reachable; an
 /// IPv4 range covers the mapped, 6to4 and NAT64 forms of its addresses too. The pod's own addresses and the sidecar's

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::access::Access;
-use super::pattern::HostPattern;
+use crate::access::Access;
 use crate::destination::Scheme;
+use crate::pattern::HostPattern;
 
 /// A destination of the policy. Immutable; equal rules treat every request alike.
 #[derive(Clone, Debug, PartialEq, Eq)]

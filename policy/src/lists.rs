@@ -2,13 +2,13 @@
 
 use http::Method;
 
-use super::access::Entry;
-use super::fields::Field;
-use super::glob::Glob;
-use super::problem::Problems;
+use crate::access::Entry;
+use crate::fields::Field;
+use crate::glob::Glob;
+use crate::problem::Problems;
 
 /// Reads the items of one list.
-pub(super) fn read(items: &[Field<'_>], problems: &mut Problems) -> Vec<Entry> {
+pub(crate) fn read(items: &[Field<'_>], problems: &mut Problems) -> Vec<Entry> {
     items.iter().filter_map(|item| entry(item, problems)).collect()
 }
 
