@@ -104,8 +104,9 @@ pub fn wanted(namespace: Mode, pod: PodLabel) -> Wanted {
     match (namespace, pod) {
         (Mode::Invalid, _) => Wanted::RefuseNamespaceLabel,
         (_, PodLabel::Other) => Wanted::RefusePodLabel,
-        (Mode::Unlabelled, PodLabel::True)
-        | (Mode::Enabled | Mode::Required, PodLabel::None | PodLabel::True) => Wanted::Inject,
+        (Mode::Unlabelled, PodLabel::True) | (Mode::Enabled | Mode::Required, PodLabel::None | PodLabel::True) => {
+            Wanted::Inject
+        }
         (Mode::Required, PodLabel::False) => Wanted::RefuseOptOut,
         (Mode::Enabled, PodLabel::False) | (Mode::Disabled, PodLabel::True) => Wanted::Skip,
         (Mode::Unlabelled | Mode::Disabled, PodLabel::None | PodLabel::False) => Wanted::Nothing,
