@@ -3,6 +3,7 @@
 //! ARCHITECTURE.md has the flow and the map of these modules.
 
 pub mod admission;
+pub mod cli;
 pub mod config;
 pub mod decision;
 pub mod health;
