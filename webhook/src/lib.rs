@@ -14,3 +14,4 @@ pub mod reason;
 pub mod rendering;
 pub mod resources;
 pub mod situation;
+pub mod workload;
