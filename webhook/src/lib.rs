@@ -5,6 +5,7 @@
 pub mod admission;
 pub mod config;
 pub mod decision;
+pub mod documents;
 pub mod health;
 pub mod mode;
 pub mod names;
