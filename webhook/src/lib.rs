@@ -6,6 +6,7 @@ pub mod admission;
 pub mod config;
 pub mod decision;
 pub mod health;
+pub mod metrics;
 pub mod mode;
 pub mod names;
 pub mod namespace;
