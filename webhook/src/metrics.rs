@@ -32,15 +32,23 @@ pub struct Metrics {
     ready: IntGauge,
     certificates: [Gauge; Certificate::ALL.len()],
     bundle_repairs: IntCounter,
-    generation: IntGauge,
-    reload_failures: IntCounter,
-    reload_success: Gauge,
-    configuration: IntGaugeVec,
-    configuration_hash: Mutex<Option<String>>,
+    configuration: Configuration,
     renderings: IntGauge,
     namespaces: IntGauge,
-    watch_healthy: [IntGauge; Watch::ALL.len()],
-    watch_event: [Gauge; Watch::ALL.len()],
+    watches: Watches,
+}
+
+struct Configuration {
+    generation: IntGauge,
+    failures: IntCounter,
+    success: Gauge,
+    info: IntGaugeVec,
+    hash: Mutex<Option<String>>,
+}
+
+struct Watches {
+    healthy: [IntGauge; Watch::ALL.len()],
+    event: [Gauge; Watch::ALL.len()],
 }
 
 impl Default for Metrics {
@@ -61,13 +69,6 @@ impl Metrics {
             "certificate_not_after_timestamp_seconds",
             "When the certificate that is served, or the CA that signed it, expires; 0 while it is unknown.",
             &["certificate"],
-        );
-        let healthy =
-            m.int_gauge_vec("watch_healthy", "1 while this watch of the API server is connected.", &["watch"]);
-        let event = m.gauge_vec(
-            "watch_last_event_timestamp_seconds",
-            "When this watch last heard from the API server; 0 if it never did.",
-            &["watch"],
         );
         let metrics = Self {
             admissions: m.counter_vec(
@@ -95,25 +96,10 @@ impl Metrics {
             ready: m.int_gauge("ready", "1 while this replica is ready to answer reviews."),
             certificates: Certificate::ALL.map(|certificate| certificates.with_label_values(&[certificate.name()])),
             bundle_repairs: m.counter("ca_bundle_repairs_total", "caBundles that were found changed and set again."),
-            generation: m.int_gauge("configuration_generation", "Configurations taken into use since the start."),
-            reload_failures: m.counter(
-                "configuration_reload_failures_total",
-                "Configurations that were refused; the last good one stayed.",
-            ),
-            reload_success: m.gauge(
-                "configuration_last_reload_success_timestamp_seconds",
-                "When a configuration was last taken into use; 0 if none was.",
-            ),
-            configuration: m.int_gauge_vec(
-                "configuration_info",
-                "The configuration in force by its hash; always 1.",
-                &["hash"],
-            ),
-            configuration_hash: Mutex::new(None),
+            configuration: Configuration::new(&m),
             renderings: m.int_gauge("renderings_accepted", "Renderings of the sidecar that pass for genuine now."),
             namespaces: m.int_gauge("namespaces_known", "Namespaces whose metadata is in memory."),
-            watch_healthy: Watch::ALL.map(|watch| healthy.with_label_values(&[watch.name()])),
-            watch_event: Watch::ALL.map(|watch| event.with_label_values(&[watch.name()])),
+            watches: Watches::new(&m),
             maker: m,
         };
         metrics.start_from_zero();
@@ -173,19 +159,19 @@ impl Metrics {
 
     /// A configuration was taken into use, now. The hash of the one before disappears from the metrics.
     pub fn configuration_loaded(&self, hash: &str) {
-        self.generation.inc();
-        self.reload_success.set(seconds(SystemTime::now()));
-        let mut current = self.configuration_hash.lock().unwrap_or_else(PoisonError::into_inner);
+        self.configuration.generation.inc();
+        self.configuration.success.set(seconds(SystemTime::now()));
+        let mut current = self.configuration.hash.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(old) = current.replace(hash.to_owned()) {
             // It was set when it became the current one.
-            let _ = self.configuration.remove_label_values(&[&old]);
+            let _ = self.configuration.info.remove_label_values(&[&old]);
         }
-        self.configuration.with_label_values(&[hash]).set(1);
+        self.configuration.info.with_label_values(&[hash]).set(1);
     }
 
     /// A configuration was refused.
     pub fn configuration_reload_failed(&self) {
-        self.reload_failures.inc();
+        self.configuration.failures.inc();
     }
 
     /// How many renderings pass for genuine now, the current one among them.
@@ -200,13 +186,13 @@ impl Metrics {
 
     /// A watch heard from the API server, now: it is connected.
     pub fn watch_event(&self, watch: Watch) {
-        self.watch_healthy[watch as usize].set(1);
-        self.watch_event[watch as usize].set(seconds(SystemTime::now()));
+        self.watches.healthy[watch as usize].set(1);
+        self.watches.event[watch as usize].set(seconds(SystemTime::now()));
     }
 
     /// A watch failed, and is being tried again.
     pub fn watch_failed(&self, watch: Watch) {
-        self.watch_healthy[watch as usize].set(0);
+        self.watches.healthy[watch as usize].set(0);
     }
 
     /// Everything in the Prometheus text format 0.0.4.
@@ -218,6 +204,40 @@ impl Metrics {
             tracing::error!(%error, "metrics cannot be encoded");
         }
         text
+    }
+}
+
+impl Configuration {
+    fn new(m: &Maker) -> Self {
+        Self {
+            generation: m.int_gauge("configuration_generation", "Configurations taken into use since the start."),
+            failures: m.counter(
+                "configuration_reload_failures_total",
+                "Configurations that were refused; the last good one stayed.",
+            ),
+            success: m.gauge(
+                "configuration_last_reload_success_timestamp_seconds",
+                "When a configuration was last taken into use; 0 if none was.",
+            ),
+            info: m.int_gauge_vec("configuration_info", "The configuration in force by its hash; always 1.", &["hash"]),
+            hash: Mutex::new(None),
+        }
+    }
+}
+
+impl Watches {
+    fn new(m: &Maker) -> Self {
+        let healthy =
+            m.int_gauge_vec("watch_healthy", "1 while this watch of the API server is connected.", &["watch"]);
+        let event = m.gauge_vec(
+            "watch_last_event_timestamp_seconds",
+            "When this watch last heard from the API server; 0 if it never did.",
+            &["watch"],
+        );
+        Self {
+            healthy: Watch::ALL.map(|watch| healthy.with_label_values(&[watch.name()])),
+            event: Watch::ALL.map(|watch| event.with_label_values(&[watch.name()])),
+        }
     }
 }
 

@@ -58,6 +58,8 @@ table! {
         MediaType = "media_type",
         /// 400: the connection ended or failed within the body.
         BodyBroken = "body_broken",
+        /// 429: the peer has too many requests in flight, or there are too many large bodies at once.
+        Busy = "busy",
         /// 500: the decision panicked. This is a defect: please report it with the log line.
         Panic = "panic",
     }
