@@ -3,6 +3,7 @@
 //! ARCHITECTURE.md has the flow and the map of these modules.
 
 pub mod admission;
+pub mod cluster;
 pub mod config;
 pub mod decision;
 pub mod health;
@@ -10,8 +11,10 @@ pub mod metrics;
 pub mod mode;
 pub mod names;
 pub mod namespace;
+pub mod namespaces;
 pub mod pod;
 pub mod reason;
 pub mod rendering;
+pub mod renderings;
 pub mod resources;
 pub mod situation;
