@@ -3,13 +3,11 @@
 //! ARCHITECTURE.md has the flow and the map of these modules.
 
 pub mod admission;
+pub mod clash;
 pub mod cluster;
 pub mod config;
 pub mod decision;
 pub mod documents;
-pub mod clash;
-pub mod config;
-pub mod decision;
 pub mod evasion;
 pub mod genuine;
 pub mod health;

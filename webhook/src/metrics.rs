@@ -10,8 +10,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use prometheus::{Gauge, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, TextEncoder};
 
-pub use tables::{Certificate, Closed, Path, Rejected, Watch};
+pub use tables::{Closed, Path, Rejected};
 
+use crate::cluster::vitals::Vitals;
 use crate::mode::Mode;
 use crate::reason::Reason;
 use registry::Maker;
@@ -30,12 +31,8 @@ pub struct Metrics {
     open_connections: IntGauge,
     closed: IntCounterVec,
     ready: IntGauge,
-    certificates: [Gauge; Certificate::ALL.len()],
-    bundle_repairs: IntCounter,
     configuration: Configuration,
-    renderings: IntGauge,
-    namespaces: IntGauge,
-    watches: Watches,
+    vitals: Vitals,
 }
 
 struct Configuration {
@@ -44,11 +41,6 @@ struct Configuration {
     success: Gauge,
     info: IntGaugeVec,
     hash: Mutex<Option<String>>,
-}
-
-struct Watches {
-    healthy: [IntGauge; Watch::ALL.len()],
-    event: [Gauge; Watch::ALL.len()],
 }
 
 impl Default for Metrics {
@@ -65,11 +57,6 @@ impl Metrics {
         m.int_gauge_vec("build_info", "The version of this webhook; always 1.", &["version"])
             .with_label_values(&[env!("CARGO_PKG_VERSION")])
             .set(1);
-        let certificates = m.gauge_vec(
-            "certificate_not_after_timestamp_seconds",
-            "When the certificate that is served, or the CA that signed it, expires; 0 while it is unknown.",
-            &["certificate"],
-        );
         let metrics = Self {
             admissions: m.counter_vec(
                 "admissions_total",
@@ -94,12 +81,8 @@ impl Metrics {
                 &["reason"],
             ),
             ready: m.int_gauge("ready", "1 while this replica is ready to answer reviews."),
-            certificates: Certificate::ALL.map(|certificate| certificates.with_label_values(&[certificate.name()])),
-            bundle_repairs: m.counter("ca_bundle_repairs_total", "caBundles that were found changed and set again."),
             configuration: Configuration::new(&m),
-            renderings: m.int_gauge("renderings_accepted", "Renderings of the sidecar that pass for genuine now."),
-            namespaces: m.int_gauge("namespaces_known", "Namespaces whose metadata is in memory."),
-            watches: Watches::new(&m),
+            vitals: m.vitals(),
             maker: m,
         };
         metrics.start_from_zero();
@@ -147,16 +130,6 @@ impl Metrics {
         self.ready.set(i64::from(ready));
     }
 
-    /// A certificate came into use, or was seen.
-    pub fn certificate(&self, certificate: Certificate, not_after: SystemTime) {
-        self.certificates[certificate as usize].set(seconds(not_after));
-    }
-
-    /// Counts a caBundle that was found changed and set again.
-    pub fn bundle_repaired(&self) {
-        self.bundle_repairs.inc();
-    }
-
     /// A configuration was taken into use, now. The hash of the one before disappears from the metrics.
     pub fn configuration_loaded(&self, hash: &str) {
         self.configuration.generation.inc();
@@ -174,25 +147,10 @@ impl Metrics {
         self.configuration.failures.inc();
     }
 
-    /// How many renderings pass for genuine now, the current one among them.
-    pub fn renderings_accepted(&self, count: usize) {
-        self.renderings.set(i64::try_from(count).unwrap_or(i64::MAX));
-    }
-
-    /// How many namespaces are in memory.
-    pub fn namespaces_known(&self, count: usize) {
-        self.namespaces.set(i64::try_from(count).unwrap_or(i64::MAX));
-    }
-
-    /// A watch heard from the API server, now: it is connected.
-    pub fn watch_event(&self, watch: Watch) {
-        self.watches.healthy[watch as usize].set(1);
-        self.watches.event[watch as usize].set(seconds(SystemTime::now()));
-    }
-
-    /// A watch failed, and is being tried again.
-    pub fn watch_failed(&self, watch: Watch) {
-        self.watches.healthy[watch as usize].set(0);
+    /// What is measured of our dealings with the API server.
+    #[must_use]
+    pub fn vitals(&self) -> Vitals {
+        self.vitals.clone()
     }
 
     /// Everything in the Prometheus text format 0.0.4.
@@ -221,22 +179,6 @@ impl Configuration {
             ),
             info: m.int_gauge_vec("configuration_info", "The configuration in force by its hash; always 1.", &["hash"]),
             hash: Mutex::new(None),
-        }
-    }
-}
-
-impl Watches {
-    fn new(m: &Maker) -> Self {
-        let healthy =
-            m.int_gauge_vec("watch_healthy", "1 while this watch of the API server is connected.", &["watch"]);
-        let event = m.gauge_vec(
-            "watch_last_event_timestamp_seconds",
-            "When this watch last heard from the API server; 0 if it never did.",
-            &["watch"],
-        );
-        Self {
-            healthy: Watch::ALL.map(|watch| healthy.with_label_values(&[watch.name()])),
-            event: Watch::ALL.map(|watch| event.with_label_values(&[watch.name()])),
         }
     }
 }

@@ -4,10 +4,11 @@
 use prometheus::core::Collector;
 use prometheus::proto::MetricFamily;
 use prometheus::{
-    Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    Gauge, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
 };
 
 use super::process::Process;
+use crate::cluster::vitals::Vitals;
 
 const PREFIX: &str = "sandgate_webhook";
 
@@ -43,13 +44,14 @@ impl Maker {
         register(&self.registry, IntGaugeVec::new(opts(name, help), labels))
     }
 
-    pub(super) fn gauge_vec(&self, name: &str, help: &str, labels: &[&str]) -> GaugeVec {
-        register(&self.registry, GaugeVec::new(opts(name, help), labels))
-    }
-
     pub(super) fn histogram_vec(&self, name: &str, help: &str, labels: &[&str], buckets: &[f64]) -> HistogramVec {
         let opts = HistogramOpts { common_opts: opts(name, help), buckets: buckets.to_vec() };
         register(&self.registry, HistogramVec::new(opts, labels))
+    }
+
+    /// The metrics of what talks to the API server.
+    pub(super) fn vitals(&self) -> Vitals {
+        Vitals::new(&self.registry).expect("its names are constants, valid, and made once")
     }
 
     /// Reads anew what is not counted as it happens.

@@ -84,29 +84,3 @@ table! {
         Http = "http",
     }
 }
-
-table! {
-    /// A certificate that expires.
-    Certificate {
-        /// The one that is served.
-        Serving = "serving",
-        /// The CA that signs it; unknown where certificates come from files.
-        Ca = "ca",
-    }
-}
-
-table! {
-    /// What is watched at the API server.
-    Watch {
-        /// The namespaces' metadata.
-        Namespaces = "namespaces",
-        /// The ConfigMap with renderings.
-        Renderings = "renderings",
-        /// The Secret with the CA.
-        Secret = "secret",
-        /// The MutatingWebhookConfiguration.
-        MutatingConfiguration = "mutating_configuration",
-        /// The ValidatingWebhookConfiguration.
-        ValidatingConfiguration = "validating_configuration",
-    }
-}
