@@ -12,6 +12,7 @@ pub mod documents;
 pub mod evasion;
 pub mod genuine;
 pub mod health;
+pub mod metrics;
 pub mod mode;
 pub mod names;
 pub mod namespace;
