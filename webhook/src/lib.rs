@@ -3,18 +3,31 @@
 //! ARCHITECTURE.md has the flow and the map of these modules.
 
 pub mod admission;
+pub mod clash;
+pub mod cluster;
 pub mod cli;
 pub mod config;
 pub mod decision;
+pub mod documents;
+pub mod evasion;
+pub mod genuine;
 pub mod health;
 pub mod healthcheck;
 pub mod logging;
+pub mod metrics;
 pub mod mode;
+pub mod mutate;
 pub mod names;
 pub mod namespace;
+pub mod namespaces;
+pub mod patch;
+pub mod plan;
 pub mod pod;
 pub mod policies;
 pub mod reason;
 pub mod rendering;
+pub mod renderings;
 pub mod resources;
 pub mod situation;
+pub mod workload;
+pub mod template;
