@@ -121,6 +121,8 @@ reasons! {
     SharedProcesses, "shared_processes", Refused;
     /// A container declares the sidecar's UID.
     SidecarUid, "sidecar_uid", Refused;
+    /// An ephemeral container is to share the sidecar's processes.
+    SidecarTarget, "sidecar_target", Refused;
     /// A container mounts something of its own over the trust files.
     TrustPath, "trust_path", Refused;
     /// The sidecar is missing from the final pod.
