@@ -5,6 +5,7 @@
 pub mod admission;
 pub mod clash;
 pub mod cluster;
+pub mod cli;
 pub mod config;
 pub mod decision;
 pub mod documents;
