@@ -2,13 +2,16 @@
 //!
 //! ARCHITECTURE.md has the flow and the map of these modules.
 
+pub mod admin;
 pub mod admission;
 pub mod clash;
-pub mod cluster;
 pub mod cli;
+pub mod cluster;
 pub mod config;
 pub mod decision;
+pub mod descriptors;
 pub mod documents;
+pub mod endpoints;
 pub mod evasion;
 pub mod genuine;
 pub mod health;
@@ -22,5 +25,6 @@ pub mod reason;
 pub mod rendering;
 pub mod renderings;
 pub mod resources;
+pub mod server;
 pub mod situation;
 pub mod workload;
