@@ -16,4 +16,7 @@ pub mod pod;
 pub mod reason;
 pub mod rendering;
 pub mod resources;
+#[cfg(test)]
+mod sample;
 pub mod situation;
+pub mod validate;
