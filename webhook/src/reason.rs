@@ -80,6 +80,8 @@ reasons! {
     MirrorPod, "mirror_pod", Skipped;
     /// An ephemeral container in a pod that has no sidecar.
     NoSidecar, "no_sidecar", Skipped;
+    /// The pods of the template would be refused; whoever applies it is warned.
+    TemplateRefused, "template_refused", Skipped;
     /// The ConfigMap is a sound policy.
     PolicyValid, "policy_valid", Skipped;
 
