@@ -34,4 +34,8 @@ pub mod resources;
 pub mod server;
 pub mod situation;
 pub mod workload;
+#[cfg(test)]
+mod sample;
+pub mod situation;
+pub mod validate;
 pub mod template;
