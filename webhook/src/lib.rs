@@ -3,6 +3,7 @@
 //! ARCHITECTURE.md has the flow and the map of these modules.
 
 pub mod admission;
+pub mod certificate;
 pub mod cluster;
 pub mod config;
 pub mod decision;
