@@ -6,6 +6,7 @@ pub mod admin;
 pub mod admission;
 pub mod clash;
 pub mod cli;
+pub mod certificate;
 pub mod cluster;
 pub mod config;
 pub mod decision;
