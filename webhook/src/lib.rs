@@ -39,7 +39,6 @@ pub mod resources;
 pub mod server;
 pub mod situation;
 pub mod template;
-pub mod workload;
 pub mod validate;
 pub mod workload;
 
