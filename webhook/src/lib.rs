@@ -22,5 +22,5 @@ pub mod resources;
 #[cfg(test)]
 mod sample;
 pub mod situation;
-pub mod validate;
 pub mod template;
+pub mod validate;
