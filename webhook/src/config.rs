@@ -2,6 +2,7 @@
 //!
 //! The structs here are the effective configuration. `config/` reads the file into them, and documents them.
 
+pub mod check;
 mod consistency;
 mod document;
 pub mod file;
