@@ -2,13 +2,17 @@
 //!
 //! ARCHITECTURE.md has the flow and the map of these modules.
 
+pub mod admin;
 pub mod admission;
+pub mod certificate;
 pub mod clash;
 pub mod cli;
 pub mod cluster;
 pub mod config;
 pub mod decision;
+pub mod descriptors;
 pub mod documents;
+pub mod endpoints;
 pub mod evasion;
 pub mod explain;
 pub mod genuine;
@@ -32,6 +36,11 @@ pub mod rendering;
 pub mod renderings;
 pub mod report;
 pub mod resources;
+pub mod server;
 pub mod situation;
 pub mod template;
+pub mod validate;
 pub mod workload;
+
+#[cfg(test)]
+mod sample;
