@@ -3,6 +3,7 @@
 //!
 //! Functions here panic where a test could only fail: a port that cannot be bound, a program that does not start.
 
+pub mod api_server;
 pub mod client;
 pub mod digest;
 pub mod dns;

@@ -105,6 +105,25 @@ impl TestCa {
         sign_by(&intermediate, leaf_params(names), &[intermediate.der()])
     }
 
+    /// A certificate of a client, whose user is the common name and whose groups are the organizations, as Kubernetes
+    /// reads them.
+    ///
+    /// # Panics
+    /// With more than two groups.
+    #[must_use]
+    pub fn issue_client(&self, user: &str, groups: &[&str]) -> Issued {
+        // rcgen keeps one value of a type, but a type has two spellings.
+        let spellings = [DnType::OrganizationName, DnType::CustomDnType(vec![2, 5, 4, 10])];
+        assert!(groups.len() <= spellings.len(), "a client's certificate can have two groups, not {groups:?}");
+        let mut params = leaf_params(&[]);
+        params.distinguished_name.push(DnType::CommonName, user);
+        for (organization, group) in spellings.into_iter().zip(groups) {
+            params.distinguished_name.push(organization, *group);
+        }
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        self.sign(params, &[])
+    }
+
     fn intermediate(&self, params: CertificateParams) -> CertifiedIssuer<'static, KeyPair> {
         CertifiedIssuer::signed_by(params, new_key(), &self.0).expect("the parameters of the intermediate are complete")
     }

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::config::Sidecar;
 use crate::decision::Refusal;
-use crate::genuine::{self, Genuine, same};
+use crate::genuine::{self, Genuine, is_trust_mount};
 use crate::names::{TRUST_VOLUME, VOLUMES};
 use crate::pod::{self, Container, containers, elements};
 use crate::reason::Reason;
@@ -89,12 +89,6 @@ fn foreign_volume(sidecar: &Genuine<'_>, spec: &Value, name: &str) -> Option<Ref
     Some(Refusal::new(Reason::ForeignVolume, message))
 }
 
-/// Whether a mount is the one that we give to every container, by this configuration or an earlier one.
-fn is_trust_mount(situation: &Situation<'_>, mount: &Value) -> bool {
-    let made = situation.accepted.iter().chain([situation.rendering]);
-    made.map(|rendering| &rendering.trust_mount).any(|ours| same("volumeMounts", ours, mount))
-}
-
 /// A reference at `pointer` to a volume with one of our names.
 ///
 /// `env[].valueFrom.fileKeyRef` (Kubernetes 1.34) reads a file of an emptyDir without mounting it.
@@ -126,3 +120,6 @@ fn port_taken(sidecar: &Sidecar, container: &Container<'_>, port: &Value) -> Opt
     );
     Some(Refusal::new(Reason::PortTaken, message))
 }
+
+#[cfg(test)]
+mod tests;

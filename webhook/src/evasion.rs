@@ -22,7 +22,7 @@ use sandgate_contract::TRUST_DIR;
 use serde_json::Value;
 
 use crate::decision::Refusal;
-use crate::genuine::{self, same};
+use crate::genuine::{self, is_trust_mount};
 use crate::pod::{self, Container, containers, elements};
 use crate::reason::Reason;
 use crate::situation::Situation;
@@ -50,21 +50,22 @@ fn check_container(situation: &Situation<'_>, spec: &Value, container: &Containe
 
 /// Mounts, devices and the termination message (which the kubelet mounts as a file) at or below the trust path.
 fn trust_path(situation: &Situation<'_>, container: &Container<'_>) -> Vec<Refusal> {
-    let trust = &situation.rendering.trust_mount;
-    let directory = pod::text(trust, "/mountPath").unwrap_or(TRUST_DIR);
-    let mounts = elements(container.json, "volumeMounts").filter(|mount| !same("volumeMounts", trust, mount));
+    let mounts = elements(container.json, "volumeMounts").filter(|mount| !is_trust_mount(situation, mount));
     let mounts = mounts.filter_map(|mount| Some(("volumeMounts", pod::text(mount, "/mountPath")?)));
     let devices = elements(container.json, "volumeDevices");
     let devices = devices.filter_map(|device| Some(("volumeDevices", pod::text(device, "/devicePath")?)));
     let message = pod::text(container.json, "/terminationMessagePath").map(|path| ("terminationMessagePath", path));
     let own = mounts.chain(devices).chain(message);
-    own.filter(|(_, own)| path::is_within(&path::normal(own), &path::normal(directory)))
+    own.filter(|(_, own)| path::is_within(&path::normal(own), TRUST_DIR))
         .map(|(field, own)| {
             let message = format!(
-                "{} puts {own:?} of its own ({field}) over the proxy's trust files in {directory}; choose a path outside of it",
+                "{} puts {own:?} of its own ({field}) over the proxy's trust files in {TRUST_DIR}; choose a path outside of it",
                 container.place()
             );
             Refusal::new(Reason::TrustPath, message)
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,7 +13,7 @@ use crate::pod::{self, Container, List};
 use crate::rendering::Rendering;
 use crate::situation::Situation;
 
-pub(crate) use difference::same;
+use difference::same;
 
 /// What the container with the sidecar's name is.
 #[derive(Clone, Debug, PartialEq)]
@@ -95,6 +95,12 @@ pub fn sidecar<'a>(situation: &Situation<'a>, pod: &Value) -> Genuine<'a> {
     if is_ours(situation, image) { Genuine::Ours { index, difference } } else { foreign(difference) }
 }
 
+/// Whether a mount is the one of the trust files that every container gets, by this configuration or an earlier one.
+pub(crate) fn is_trust_mount(situation: &Situation<'_>, mount: &Value) -> bool {
+    let made = situation.accepted.iter().chain([situation.rendering]);
+    made.map(|rendering| &rendering.trust_mount).any(|ours| same("volumeMounts", ours, mount))
+}
+
 /// The first field in which the pod's sidecar or one of our volumes is not what `rendering` makes.
 fn difference(situation: &Situation<'_>, rendering: &Rendering, pod: &Value, container: &Value) -> Option<String> {
     let sidecar = &situation.config.sidecar;
@@ -132,3 +138,6 @@ fn repository(image: &str) -> &str {
         _ => name,
     }
 }
+
+#[cfg(test)]
+mod tests;
