@@ -42,6 +42,6 @@ pub mod workload;
 #[cfg(test)]
 mod sample;
 pub mod situation;
-pub mod validate;
 pub mod template;
 pub mod workload;
+pub mod validate;
