@@ -4,9 +4,9 @@
 
 pub mod admin;
 pub mod admission;
+pub mod certificate;
 pub mod clash;
 pub mod cli;
-pub mod certificate;
 pub mod cluster;
 pub mod config;
 pub mod decision;
@@ -18,8 +18,8 @@ pub mod explain;
 pub mod genuine;
 pub mod health;
 pub mod healthcheck;
-pub mod logging;
 pub mod inject;
+pub mod logging;
 pub mod metrics;
 pub mod mode;
 pub mod mutate;
@@ -36,12 +36,10 @@ pub mod rendering;
 pub mod renderings;
 pub mod report;
 pub mod resources;
-pub mod server;
-pub mod situation;
-pub mod workload;
 #[cfg(test)]
 mod sample;
+pub mod server;
 pub mod situation;
 pub mod template;
-pub mod workload;
 pub mod validate;
+pub mod workload;
