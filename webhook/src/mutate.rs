@@ -185,7 +185,7 @@ fn debug(situation: &Situation<'_>, pod: &Value, old: &Value) -> Result<Decision
         return Err(vec![namespace_label(&situation.namespace.name)]);
     }
     patch::check_shape(pod).map_err(|refusal| vec![refusal])?;
-    let rendering = match genuine::sidecar(situation, pod) {
+    let rendering = match genuine::running_sidecar(situation, pod) {
         Genuine::Current { .. } => situation.rendering,
         Genuine::Accepted { rendering, .. } => rendering,
         Genuine::Absent | Genuine::Ours { .. } | Genuine::Foreign { .. } => return without_sidecar(situation),
@@ -214,3 +214,6 @@ fn without_sidecar(situation: &Situation<'_>) -> Result<Decision, Vec<Refusal>> 
     }
     Ok(Decision::pass(Reason::NoSidecar))
 }
+
+#[cfg(test)]
+mod tests;
