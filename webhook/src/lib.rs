@@ -43,3 +43,11 @@ pub mod situation;
 pub mod template;
 pub mod validate;
 pub mod workload;
+pub mod server;
+pub mod situation;
+pub mod template;
+pub mod validate;
+pub mod workload;
+
+#[cfg(test)]
+mod sample;
