@@ -43,11 +43,3 @@ pub mod situation;
 pub mod template;
 pub mod validate;
 pub mod workload;
-pub mod server;
-pub mod situation;
-pub mod template;
-pub mod validate;
-pub mod workload;
-
-#[cfg(test)]
-mod sample;
