@@ -36,6 +36,8 @@ pub mod rendering;
 pub mod renderings;
 pub mod report;
 pub mod resources;
+#[cfg(test)]
+mod sample;
 pub mod server;
 pub mod situation;
 pub mod template;
