@@ -33,9 +33,9 @@ pub mod renderings;
 pub mod resources;
 pub mod server;
 pub mod situation;
+pub mod template;
+pub mod validate;
 pub mod workload;
+
 #[cfg(test)]
 mod sample;
-pub mod situation;
-pub mod validate;
-pub mod template;
