@@ -15,7 +15,7 @@ use thiserror::Error;
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
-use crate::cluster::CALL_TIME;
+use crate::cluster::call;
 use crate::cluster::observe::{events, why};
 use crate::cluster::vitals::Vitals;
 use crate::health::{Condition, Health};
@@ -26,6 +26,8 @@ use published::{Published, hash};
 pub const RENDERINGS_CONFIG_MAP: &str = "sandgate-renderings";
 /// How often an update is tried again when another replica came first.
 const TRIES: u32 = 10;
+/// The pause after that, times the tries.
+const TURN: Duration = Duration::from_millis(20);
 /// The pause before what vanished is published again, when that failed.
 const PAUSE: Duration = Duration::from_secs(2);
 
@@ -55,6 +57,12 @@ pub struct Renderings {
     /// `None` when what is accepted is all there is.
     source: Option<Source>,
     vanished: Notify,
+}
+
+impl std::fmt::Debug for Renderings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Renderings").field("accepted", &self.accepted.load().len()).finish_non_exhaustive()
+    }
 }
 
 struct Source {
@@ -259,11 +267,10 @@ impl Source {
     /// whether that had to be written.
     async fn publish(&self, rendering: &Rendering, known: &Published) -> Result<(Published, bool), PublishError> {
         for tries in 1..=TRIES {
-            let object = match timeout(CALL_TIME, self.api.get_opt(RENDERINGS_CONFIG_MAP)).await {
-                Ok(Ok(Some(object))) => object,
-                Ok(Ok(None)) => return Err(PublishError::Missing { namespace: self.namespace.clone() }),
-                Ok(Err(error)) => return Err(self.failed(&why(&error))),
-                Err(_elapsed) => return Err(self.failed("the API server did not answer")),
+            let object = match call(self.api.get_opt(RENDERINGS_CONFIG_MAP)).await {
+                Ok(Some(object)) => object,
+                Ok(None) => return Err(PublishError::Missing { namespace: self.namespace.clone() }),
+                Err(error) => return Err(self.failed(&why(&error))),
             };
             let mut published = Published::read(&object);
             if published.is_empty() {
@@ -273,14 +280,11 @@ impl Source {
                 return Ok((published, false));
             }
             let object = published.write(object);
-            match timeout(CALL_TIME, self.api.replace(RENDERINGS_CONFIG_MAP, &PostParams::default(), &object)).await {
-                Ok(Ok(_)) => return Ok((published, true)),
-                Ok(Err(kube::Error::Api(status))) if status.is_conflict() => {
-                    // Replicas that start together meet here; each gets its turn.
-                    sleep(Duration::from_millis(20) * tries).await;
-                }
-                Ok(Err(error)) => return Err(self.failed(&why(&error))),
-                Err(_elapsed) => return Err(self.failed("the API server did not answer")),
+            match call(self.api.replace(RENDERINGS_CONFIG_MAP, &PostParams::default(), &object)).await {
+                Ok(_) => return Ok((published, true)),
+                // Replicas that start together meet here; each gets its turn.
+                Err(kube::Error::Api(status)) if status.is_conflict() => sleep(TURN * tries).await,
+                Err(error) => return Err(self.failed(&why(&error))),
             }
         }
         Err(self.failed("others changed it each time"))
