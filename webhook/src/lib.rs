@@ -44,3 +44,10 @@ pub mod workload;
 
 #[cfg(test)]
 mod sample;
+#[cfg(test)]
+mod sample;
+pub mod server;
+pub mod situation;
+pub mod template;
+pub mod validate;
+pub mod workload;

@@ -1,7 +1,7 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::names::POLICY_ANNOTATION;
+use crate::names::{POLICY_ANNOTATION, RESOURCES_ANNOTATION};
 use crate::sample::{Sample, with, without};
 
 const SIDECAR: &str = "/spec/initContainers/0";
@@ -193,6 +193,17 @@ fn resources_are_tolerated_within_bounds() {
 }
 
 #[test]
+fn resources_out_of_bounds_are_genuine_where_the_namespace_says_them() {
+    let mut sample = Sample::new();
+    let pod = with(&sample.pod(), &format!("{SIDECAR}/resources/requests/cpu"), json!("1m"));
+    assert!(verdict(&sample, &pod).starts_with("ours 0: resources.requests.cpu"));
+    let own = with(&pod, "/metadata/annotations", json!({RESOURCES_ANNOTATION: r#"{"requests":{"cpu":"1m"}}"#}));
+    assert!(verdict(&sample, &own).starts_with("ours 0: resources.requests.cpu"), "a pod stays within bounds");
+    sample.namespace.sidecar_resources = Some(r#"{"requests":{"cpu":"1m"}}"#.to_owned());
+    assert_eq!(verdict(&sample, &pod), "current 0");
+}
+
+#[test]
 fn a_resize_policy_is_tolerated_as_api_servers_default_it() {
     let sample = Sample::new();
     let rule = |name: &str, policy: &str| json!({"resourceName": name, "restartPolicy": policy});
@@ -307,6 +318,8 @@ fn an_earlier_rendering_is_accepted_as_a_whole_until_it_is_withdrawn() {
     assert_eq!(verdict(&sample, &sample.pod()), "current 0");
     let mixed = with(&sample.pod(), SIDECAR, earlier.pointer(SIDECAR).unwrap().clone());
     assert!(verdict(&sample, &mixed).starts_with("ours 0: "), "volumes of another rendering");
+    sample.config.sidecar.withdrawn_renderings = vec![made.hash()];
+    assert!(verdict(&sample, &earlier).starts_with("ours 0: args["));
 }
 
 #[test]
@@ -318,4 +331,17 @@ fn nothing_that_the_pod_says_of_itself_is_believed() {
     assert_eq!(verdict(&sample, &pod), "absent");
     let forged = json!({"name": "auth-proxy", "image": "busybox", "restartPolicy": "Always"});
     assert!(verdict(&sample, &with(&pod, "/spec/initContainers/-", forged)).starts_with("foreign"));
+}
+
+#[test]
+fn a_running_pod_keeps_its_sidecar_when_policy_and_resources_have_changed_since() {
+    let mut sample = Sample::new();
+    let pod = with(&sample.pod(), &format!("{SIDECAR}/resources/limits/cpu"), json!("1m"));
+    sample.namespace.policy = Some("strict".to_owned());
+    assert!(verdict(&sample, &pod).starts_with("ours 0: "));
+    assert_eq!(running_sidecar(&sample.situation(), &pod), Genuine::Current { index: 0 });
+    let forged = with(&pod, "/spec/volumes/2", json!({"name": "sandgate-policy", "emptyDir": {}}));
+    assert!(matches!(running_sidecar(&sample.situation(), &forged), Genuine::Ours { .. }));
+    let forged = with(&pod, &format!("{SIDECAR}/args"), json!(["serve"]));
+    assert!(matches!(running_sidecar(&sample.situation(), &forged), Genuine::Ours { .. }));
 }
