@@ -39,6 +39,7 @@ pub mod resources;
 pub mod server;
 pub mod situation;
 pub mod template;
+pub mod workload;
 pub mod validate;
 pub mod workload;
 
