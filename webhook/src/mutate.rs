@@ -214,6 +214,3 @@ fn without_sidecar(situation: &Situation<'_>) -> Result<Decision, Vec<Refusal>> 
     }
     Ok(Decision::pass(Reason::NoSidecar))
 }
-
-#[cfg(test)]
-mod tests;

@@ -93,6 +93,3 @@ fn pull_secrets(draft: &mut Draft, spec: &Value, names: &[String]) {
     let missing = missing.map(|name| json!({"name": name})).collect();
     draft.append("/spec", spec, "imagePullSecrets", missing);
 }
-
-#[cfg(test)]
-mod tests;

@@ -101,21 +101,17 @@ impl<'a> Environment<'a> {
         let names = own.iter().map(|entry| entry.name);
         if own.is_empty() || self.required {
             changes.replaced.extend(names);
-            complete(group, entries, |_, ours| ours.to_owned(), changes);
+            complete(group, entries, |_, ours| Some(ours.to_owned()), changes);
             return;
         }
         changes.kept.extend(names);
         // Where it comes from elsewhere there is no text that the other case could be set to.
-        if let Some(text) = own.iter().rev().find_map(|entry| entry.value) {
-            let keep = |entry: Option<&Entry<'_>>, _: &str| match entry {
-                Some(entry) if !self.is_ours(entry) => entry.value.unwrap_or_default().to_owned(),
-                _ => text.to_owned(),
-            };
-            let plain: Vec<Entry<'c>> = entries.iter().filter(|entry| entry.value.is_some()).map(Entry::copy).collect();
-            let elsewhere = |name: &str| entries.iter().any(|entry| entry.name == name && entry.value.is_none());
-            let members = group.members.iter().copied().filter(|(name, _)| !elsewhere(name)).collect();
-            complete(&Group { variable: group.variable, members }, &plain, keep, changes);
-        }
+        let text = own.iter().rev().find_map(|entry| entry.value);
+        let kept = |entry: Option<&Entry<'_>>, _: &str| match entry {
+            Some(entry) if !self.is_ours(entry) => None,
+            _ => text.map(ToOwned::to_owned),
+        };
+        complete(group, entries, kept, changes);
     }
 
     /// Options or directories: ours behind the container's own.
@@ -129,7 +125,7 @@ impl<'a> Environment<'a> {
     ) {
         let merged = |entry: Option<&Entry<'_>>, ours: &str| {
             let own = entry.and_then(|entry| self.own_part(entry, separator));
-            sandgate_contract::merge(own, variable, ours)
+            Some(sandgate_contract::merge(own, variable, ours))
         };
         complete(group, entries, merged, changes);
     }
@@ -161,7 +157,7 @@ impl<'a> Environment<'a> {
         let last = entries.last().and_then(|entry| entry.value);
         let merged = |entry: Option<&Entry<'_>>, ours: &str| {
             let own = entry.map_or(last, |entry| entry.value);
-            own.map_or_else(|| ours.to_owned(), |own| hosts::merge(own, ours, &known))
+            Some(own.map_or_else(|| ours.to_owned(), |own| hosts::merge(own, ours, &known)))
         };
         complete(group, entries, merged, changes);
         if self.required {
@@ -194,9 +190,7 @@ impl<'a> Environment<'a> {
         }
         if !changes.replaced.is_empty() {
             let replaced = listed(&changes.replaced);
-            draft.warn(format!(
-                "container {name:?}: the sidecar's value replaced its own {replaced} (required namespace)"
-            ));
+            draft.warn(format!("container {name:?}: the sidecar's {replaced} replaced its own (required namespace)"));
         }
         if !changes.direct.is_empty() {
             let direct = listed(&changes.direct);
@@ -211,30 +205,22 @@ impl<'a> Environment<'a> {
     }
 }
 
-impl<'a> Entry<'a> {
-    const fn copy(&self) -> Self {
-        Self { index: self.index, name: self.name, value: self.value, json: self.json }
-    }
-}
-
-/// Sets every member of `group` to what `value` says for each of its entries, or once where it has none.
+/// Sets every member of `group` to what `value` says for each of its entries, or once where it has none; `None` leaves
+/// it as it is.
 fn complete<'c>(
     group: &Group<'c>,
     entries: &[Entry<'c>],
-    value: impl Fn(Option<&Entry<'_>>, &str) -> String,
+    value: impl Fn(Option<&Entry<'_>>, &str) -> Option<String>,
     changes: &mut Changes<'c>,
 ) {
     for (name, ours) in &group.members {
-        let mut absent = true;
-        for entry in entries.iter().filter(|entry| entry.name == *name) {
-            absent = false;
-            let wanted = value(Some(entry), ours);
-            if entry.value != Some(wanted.as_str()) {
-                changes.set.push((entry.json, entry.index, wanted));
-            }
+        let mut present = entries.iter().filter(|entry| entry.name == *name).peekable();
+        if present.peek().is_none() {
+            changes.append.extend(value(None, ours).map(|value| json!({"name": name, "value": value})));
         }
-        if absent {
-            changes.append.push(json!({"name": name, "value": value(None, ours)}));
+        for entry in present {
+            let wanted = value(Some(entry), ours).filter(|wanted| entry.value != Some(wanted));
+            changes.set.extend(wanted.map(|wanted| (entry.json, entry.index, wanted)));
         }
     }
 }

@@ -1,1 +1,0 @@
-//! Who is called and who decides.
