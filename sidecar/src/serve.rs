@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, anyhow};
+use sandgate_contract::{CA_SECRET_CERT_KEY, CA_SECRET_PRIVATE_KEY};
 use sandgate_policy::Mode;
 use time::OffsetDateTime;
 use tokio::net::TcpListener;
@@ -149,13 +150,25 @@ fn keeper(settings: &Settings, hosts: &watch::Receiver<Arc<[String]>>) -> anyhow
     let hosts = Arc::clone(&hosts.borrow());
     let keeper = Keeper::start(source, overlap, trust_files(settings)?, hosts, OffsetDateTime::now_utc());
     keeper.map_err(|error| match error {
-        CaError::Read { ref source, .. } if source.kind() == ErrorKind::NotFound => anyhow!(
-            "{error}; put a CA there (sandgate-ca generate makes one), name its directory with --ca-dir, \
+        CaError::Read { ref source, .. } if source.kind() == ErrorKind::NotFound => match &settings.ca_secret {
+            Some(secret) => missing_secret(settings, secret, &error),
+            None => anyhow!(
+                "{error}; put a CA there (sandgate-ca generate makes one), name its directory with --ca-dir, \
              or have one made at start with --ca generate"
-        ),
+            ),
+        },
         // Its messages name their causes already.
         error => anyhow!(error.to_string()),
     })
+}
+
+fn missing_secret(settings: &Settings, secret: &str, error: &CaError) -> anyhow::Error {
+    let namespace = settings.pod_namespace.as_deref().map(|name| format!(" -n {name}")).unwrap_or_default();
+    anyhow!(
+        "Secret {secret} is missing in this pod's namespace, or lacks {CA_SECRET_CERT_KEY} or {CA_SECRET_PRIVATE_KEY}: make it \
+         with `sandgate-ca secret --dir DIR | kubectl apply{namespace} -f -`, and this container finds it at one of its \
+         next starts ({error})"
+    )
 }
 
 fn trust_files(settings: &Settings) -> anyhow::Result<Option<TrustFiles>> {

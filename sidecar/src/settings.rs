@@ -46,6 +46,8 @@ table::settings! {
         ca: CaSource = "files", "files|generate", one(value::ca_source);
         /// The directory with ca.crt and ca.key, where the CA comes from files.
         ca_dir: PathBuf = "/certs", "DIR", one(value::path);
+        /// The Secret that is mounted at the CA directory: messages name it when the CA is not there.
+        ca_secret: Option<String> = "", "NAME", optional(value::text);
         /// How often the CA files are read to see whether their content changed. A CA is replaced rarely, and the old
         /// one goes on signing for a while.
         ca_poll: Duration = "10s", "TIME", one(value::duration);

@@ -100,6 +100,17 @@ fn a_missing_ca_is_told_once_and_with_what_to_do() {
     assert!(last.contains("/nonexistent/ca.crt") && last.contains("--ca generate"), "{last}");
 }
 
+#[test]
+fn a_missing_secret_is_named_with_the_command_that_makes_it() {
+    let arguments = ["serve", "--listen", "127.0.0.1:0", "--ca-dir", "/nonexistent", "--ca-secret", "sandbox-proxy-ca"];
+    let output = sidecar().args(arguments).args(["--pod-namespace", "sandboxes"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let stderr = text(&output.stderr);
+    let last = stderr.lines().last().unwrap();
+    assert!(last.contains("Secret sandbox-proxy-ca is missing"), "{last}");
+    assert!(last.contains("sandgate-ca secret --dir DIR | kubectl apply -n sandboxes -f -"), "{last}");
+}
+
 /// A `serve` whose log is read line by line, and which ends with the test.
 struct Serve {
     process: Child,
@@ -301,7 +312,7 @@ fn the_summary_is_on_stderr_and_nothing_is_on_stdout() {
     assert!(stderr.ends_with("sandgate: no request came to the proxy\n"), "{stderr}");
     let output = sidecar().args(["run", "--summary", "json", "--", "true"]).output().unwrap();
     let last = text(&output.stderr).lines().last().map(str::to_owned).unwrap_or_default();
-    assert!(last.starts_with(r#"{"hosts":[]"#), "{last}");
+    assert_eq!(last, r#"{"v":1,"hosts":[],"unlisted_requests":0}"#);
     let output = sidecar().args(["run", "--summary", "none", "--", "true"]).output().unwrap();
     assert!(!text(&output.stderr).contains("no request"), "{}", text(&output.stderr));
 }

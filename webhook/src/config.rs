@@ -2,12 +2,27 @@
 //!
 //! The structs here are the effective configuration. `config/` reads the file into them, and documents them.
 
+pub mod check;
+mod consistency;
+mod document;
+pub mod file;
+mod reading;
+mod table;
+pub(crate) mod value;
+
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use aws_lc_rs::digest;
 use sandgate_contract::{CA_SECRET_NAME, HEALTH_PORT, PROXY_PORT};
+use sandgate_policy::Problem;
+use serde_json::Value;
 
+pub use self::document::markdown;
+pub use self::file::{ConfigFile, LoadError};
+use self::table::SECTIONS;
 use crate::names::POLICY_CONFIG_MAP;
 use crate::resources::Resources;
 
@@ -28,6 +43,54 @@ pub struct Config {
     pub server: Server,
     /// The webhook's own certificate.
     pub certificate: Certificate,
+}
+
+/// A file that shows what is often set.
+const EXAMPLE: &str = include_str!("config/example.yaml");
+
+/// Every problem of a configuration, in the order of its lines; never empty. Displays one a line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigErrors(pub Vec<Problem>);
+
+impl fmt::Display for ConfigErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let lines: Vec<String> = self.0.iter().map(ToString::to_string).collect();
+        f.write_str(&lines.join("\n"))
+    }
+}
+
+impl std::error::Error for ConfigErrors {}
+
+impl Config {
+    /// Reads a configuration file. Never panics, whatever the bytes. What the file does not say has its default, so an
+    /// empty one is the default configuration.
+    ///
+    /// # Errors
+    /// Every problem of the file, with its line and key.
+    pub fn parse(text: &[u8]) -> Result<Self, ConfigErrors> {
+        let (config, mut problems) = reading::read(text);
+        consistency::check(&config, &mut problems);
+        let problems = problems.into_sorted();
+        if problems.is_empty() { Ok(config) } else { Err(ConfigErrors(problems)) }
+    }
+
+    /// The name of this configuration in logs, annotations and renderings: the first 12 hexadecimal digits of the SHA-256
+    /// of everything that pods depend on, as canonical JSON. What only the webhook's own server needs is not in it.
+    #[must_use]
+    pub fn hash(&self) -> String {
+        let rows = SECTIONS.iter().filter(|section| section.live).flat_map(|section| section.rows);
+        // An array of pairs has the table's order, whatever a map would do.
+        let settings: Vec<Value> = rows.map(|row| Value::from(vec![row.path.into(), (row.show)(self)])).collect();
+        let digest = digest::digest(&digest::SHA256, Value::from(settings).to_string().as_bytes());
+        digest.as_ref().iter().take(6).map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// The keys of the settings in which `self` and `other` differ and which need a restart.
+    #[must_use]
+    pub fn restart_needed(&self, other: &Self) -> Vec<&'static str> {
+        let rows = SECTIONS.iter().filter(|section| !section.live).flat_map(|section| section.rows);
+        rows.filter(|row| (row.show)(self) != (row.show)(other)).map(|row| row.path).collect()
+    }
 }
 
 /// The injected container.
@@ -244,3 +307,6 @@ impl Default for Certificate {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

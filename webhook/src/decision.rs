@@ -4,6 +4,10 @@ use json_patch::PatchOperation;
 
 use crate::reason::{Outcome, Reason};
 
+/// What everybody is told who relies on the sidecar being required. The documentation has the same sentence.
+pub const EGRESS_ADVISORY: &str =
+    "egress is advisory: a program that ignores the proxy variables can still reach the network directly";
+
 /// Why an object is refused, in words.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {

@@ -2,15 +2,45 @@
 //!
 //! ARCHITECTURE.md has the flow and the map of these modules.
 
+pub mod admin;
 pub mod admission;
+pub mod certificate;
+pub mod clash;
+pub mod cli;
+pub mod cluster;
 pub mod config;
 pub mod decision;
+pub mod descriptors;
+pub mod documents;
+pub mod endpoints;
+pub mod evasion;
+pub mod explain;
+pub mod genuine;
 pub mod health;
+pub mod healthcheck;
+pub mod inject;
+pub mod logging;
+pub mod metrics;
 pub mod mode;
+pub mod mutate;
 pub mod names;
 pub mod namespace;
+pub mod namespaces;
+pub mod offline;
+pub mod patch;
+pub mod plan;
 pub mod pod;
+pub mod policies;
 pub mod reason;
 pub mod rendering;
+pub mod renderings;
+pub mod report;
 pub mod resources;
+pub mod server;
 pub mod situation;
+pub mod template;
+pub mod validate;
+pub mod workload;
+
+#[cfg(test)]
+mod sample;

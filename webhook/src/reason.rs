@@ -80,6 +80,8 @@ reasons! {
     MirrorPod, "mirror_pod", Skipped;
     /// An ephemeral container in a pod that has no sidecar.
     NoSidecar, "no_sidecar", Skipped;
+    /// The pods of the template would be refused; whoever applies it is warned.
+    TemplateRefused, "template_refused", Skipped;
     /// The ConfigMap is a sound policy.
     PolicyValid, "policy_valid", Skipped;
 
@@ -121,6 +123,8 @@ reasons! {
     SharedProcesses, "shared_processes", Refused;
     /// A container declares the sidecar's UID.
     SidecarUid, "sidecar_uid", Refused;
+    /// An ephemeral container is to share the sidecar's processes.
+    SidecarTarget, "sidecar_target", Refused;
     /// A container mounts something of its own over the trust files.
     TrustPath, "trust_path", Refused;
     /// The sidecar is missing from the final pod.

@@ -3,8 +3,23 @@
 //!
 //! A rendering is published by its hash before it is used, so that all replicas take what any of them made for genuine.
 
+mod container;
+mod volumes;
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use aws_lc_rs::digest;
+use sandgate_contract::TRUST_DIR;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
+
+use crate::config::{ApiServer, Config};
+use crate::mode::Mode;
+use crate::names::POLICY_VOLUME;
+use crate::resources::Resources;
+
+/// How clients in a pod name the API server: the variable is the kubelet's, which expands it in every container.
+const API_SERVER: [&str; 2] = ["$(KUBERNETES_SERVICE_HOST)", "kubernetes.default.svc"];
 
 /// What a configuration makes, apart from what a single pod or namespace decides: the sidecar's resources, and the name
 /// of the policy's ConfigMap.
@@ -26,3 +41,91 @@ pub struct Rendering {
     /// The same in every other namespace.
     pub environment: Vec<(String, String)>,
 }
+
+impl Rendering {
+    /// What `config` makes. `dns` are the name servers for a configuration that names none: the webhook's own.
+    #[must_use]
+    pub fn new(config: &Config, dns: &[SocketAddr]) -> Self {
+        let servers = if config.dns.servers.is_empty() { dns } else { &config.dns.servers };
+        let direct = match config.environment.api_server {
+            ApiServer::Direct => &API_SERVER[..],
+            ApiServer::Refused => &[],
+        };
+        Self {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            configuration: configuration(config),
+            container: container::sidecar(config, servers),
+            volumes: volumes::all(config),
+            trust_mount: volumes::trust_mount(),
+            environment_required: environment(config, &[]),
+            environment: environment(config, direct),
+        }
+    }
+
+    /// The first 12 hexadecimal digits of the SHA-256 of its JSON, with keys in order.
+    #[must_use]
+    pub fn hash(&self) -> String {
+        let json = serde_json::to_value(self).expect("texts, lists and JSON are JSON");
+        short_hash(&sorted(json).to_string())
+    }
+
+    /// The sidecar's container.
+    #[must_use]
+    pub fn sidecar(&self, resources: &Resources) -> Value {
+        let mut container = self.container.clone();
+        container["resources"] = resources.json();
+        container
+    }
+
+    /// Our volumes, in their order, with the policy from the ConfigMap `policy`.
+    #[must_use]
+    pub fn volumes(&self, policy: &str) -> Vec<Value> {
+        let mut volumes = self.volumes.clone();
+        for volume in volumes.iter_mut().filter(|volume| volume["name"] == POLICY_VOLUME) {
+            volume["configMap"]["name"] = policy.into();
+        }
+        volumes
+    }
+
+    /// The environment of the other containers in a namespace of this mode.
+    #[must_use]
+    pub fn environment_in(&self, mode: Mode) -> &[(String, String)] {
+        match mode {
+            Mode::Required => &self.environment_required,
+            _ => &self.environment,
+        }
+    }
+}
+
+fn environment(config: &Config, direct: &[&str]) -> Vec<(String, String)> {
+    let proxy = SocketAddr::from((Ipv4Addr::LOCALHOST, config.sidecar.proxy_port));
+    let mut no_proxy = config.environment.no_proxy.clone();
+    no_proxy.extend(direct.iter().map(|host| (*host).to_owned()));
+    let rows = sandgate_contract::environment(proxy, TRUST_DIR, &no_proxy);
+    rows.into_iter().map(|(row, value)| (row.name.to_owned(), value)).collect()
+}
+
+fn configuration(config: &Config) -> String {
+    short_hash(&format!("{config:?}"))
+}
+
+fn short_hash(text: &str) -> String {
+    let digest = digest::digest(&digest::SHA256, text.as_bytes());
+    digest.as_ref()[..6].iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The same JSON with the keys of every object in order.
+fn sorted(json: Value) -> Value {
+    match json {
+        Value::Object(object) => {
+            let mut members: Vec<_> = object.into_iter().map(|(key, value)| (key, sorted(value))).collect();
+            members.sort_by(|(a, _), (b, _)| a.cmp(b));
+            Value::Object(Map::from_iter(members))
+        }
+        Value::Array(elements) => elements.into_iter().map(sorted).collect(),
+        plain => plain,
+    }
+}
+
+#[cfg(test)]
+mod tests;

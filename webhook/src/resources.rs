@@ -1,6 +1,11 @@
 //! Kubernetes quantities, and the requests and limits of the sidecar.
 
+mod annotation;
+
 use std::fmt;
+
+pub use annotation::of_pod;
+use serde_json::{Value, json};
 
 /// A Kubernetes quantity (`resource.Quantity`): its text as it was written, and its value for comparing.
 #[derive(Clone, Debug)]
@@ -47,7 +52,18 @@ impl Quantity {
     /// The sum, as plain text that Kubernetes reads.
     #[must_use]
     pub fn plus(&self, other: &Self) -> Self {
-        let milli = self.milli + other.milli;
+        Self::of_milli(self.milli + other.milli)
+    }
+}
+
+impl Quantity {
+    /// The difference, at least zero.
+    #[must_use]
+    pub fn minus(&self, other: &Self) -> Self {
+        Self::of_milli((self.milli - other.milli).max(0))
+    }
+
+    fn of_milli(milli: i128) -> Self {
         let text = if milli % 1000 == 0 { (milli / 1000).to_string() } else { format!("{milli}m") };
         Self { text, milli }
     }
@@ -112,6 +128,43 @@ impl Resources {
             memory_request: read(memory_request),
             cpu_limit: read(cpu_limit),
             memory_limit: read(memory_limit),
+        }
+    }
+
+    /// As a container has them in its `resources`.
+    #[must_use]
+    pub fn json(&self) -> Value {
+        let amounts = |cpu: &Quantity, memory: &Quantity| json!({"cpu": cpu.to_string(), "memory": memory.to_string()});
+        json!({
+            "limits": amounts(&self.cpu_limit, &self.memory_limit),
+            "requests": amounts(&self.cpu_request, &self.memory_request),
+        })
+    }
+
+    /// The same limits, and requests equal to them.
+    #[must_use]
+    pub fn guaranteed(self) -> Self {
+        Self { cpu_request: self.cpu_limit.clone(), memory_request: self.memory_limit.clone(), ..self }
+    }
+
+    /// Each amount with its place: `requests` or `limits`, then `cpu` or `memory`.
+    #[must_use]
+    pub const fn amounts(&self) -> [(&'static str, &'static str, &Quantity); 4] {
+        [
+            ("requests", "cpu", &self.cpu_request),
+            ("requests", "memory", &self.memory_request),
+            ("limits", "cpu", &self.cpu_limit),
+            ("limits", "memory", &self.memory_limit),
+        ]
+    }
+
+    fn amount_mut(&mut self, kind: &str, resource: &str) -> Option<&mut Quantity> {
+        match (kind, resource) {
+            ("requests", "cpu") => Some(&mut self.cpu_request),
+            ("requests", "memory") => Some(&mut self.memory_request),
+            ("limits", "cpu") => Some(&mut self.cpu_limit),
+            ("limits", "memory") => Some(&mut self.memory_limit),
+            _ => None,
         }
     }
 }

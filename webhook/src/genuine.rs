@@ -1,0 +1,143 @@
+//! Is the sidecar of a pod one that we made? Decided by its content, field by field, and never by a name, label or
+//! annotation that a user can write.
+
+mod defaults;
+mod difference;
+mod tolerated;
+mod volumes;
+
+use sandgate_contract::CONTAINER_NAME;
+use serde_json::Value;
+
+use crate::pod::{self, Container, List};
+use crate::rendering::Rendering;
+use crate::situation::Situation;
+
+use difference::same;
+
+/// What the container with the sidecar's name is.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Genuine<'a> {
+    /// There is none, in any list.
+    Absent,
+    /// What this configuration makes, with its volumes, at this place among the init containers. Which place is right is
+    /// not asked here: before it stand only `sidecar.mayPrecede`, which `validate` checks.
+    Current {
+        /// The place in `initContainers`.
+        index: usize,
+    },
+    /// What an earlier configuration made that is still accepted, or with an image of `sidecar.acceptedImages`.
+    Accepted {
+        /// The place in `initContainers`.
+        index: usize,
+        /// The rendering that it is equal to, but for an accepted image.
+        rendering: &'a Rendering,
+    },
+    /// One init container with an image of ours, and other content: what a restored or copied pod brings along.
+    Ours {
+        /// The place in `initContainers`.
+        index: usize,
+        /// The field that differs, and both values.
+        difference: String,
+    },
+    /// Somebody else's container with our name, or more than one.
+    Foreign {
+        /// Where it stands, for people.
+        place: String,
+        /// The field that differs, and both values.
+        difference: String,
+    },
+}
+
+impl Genuine<'_> {
+    /// The place among the init containers, where it is of ours at all.
+    #[must_use]
+    pub const fn index(&self) -> Option<usize> {
+        match self {
+            Self::Current { index } | Self::Accepted { index, .. } | Self::Ours { index, .. } => Some(*index),
+            Self::Absent | Self::Foreign { .. } => None,
+        }
+    }
+
+    /// Whether `container` is the sidecar, of ours.
+    #[must_use]
+    pub fn is(&self, container: &Container<'_>) -> bool {
+        container.list == List::Init && self.index() == Some(container.index)
+    }
+}
+
+/// What the container with the sidecar's name is, in all lists of `pod`.
+#[must_use]
+pub fn sidecar<'a>(situation: &Situation<'a>, pod: &Value) -> Genuine<'a> {
+    let spec = pod.get("spec").unwrap_or(&Value::Null);
+    let mut named = pod::containers(spec).filter(|container| container.name() == CONTAINER_NAME);
+    let Some(container) = named.next() else { return Genuine::Absent };
+    let foreign = |difference: String| Genuine::Foreign { place: container.place(), difference };
+    if let Some(second) = named.next() {
+        return foreign(format!("{} has the same name", second.place()));
+    }
+    if container.list != List::Init {
+        return foreign(format!("it stands in {} instead of initContainers", container.list.field()));
+    }
+    let index = container.index;
+    let image = pod::text(container.json, "/image").unwrap_or_default();
+    let difference = match difference(situation, situation.rendering, pod, container.json) {
+        None if pod::text(&situation.rendering.container, "/image") == Some(image) => {
+            return Genuine::Current { index };
+        }
+        None => return Genuine::Accepted { index, rendering: situation.rendering },
+        Some(difference) => difference,
+    };
+    let mut earlier = situation.accepted.iter().filter(|rendering| !is_withdrawn(situation, rendering));
+    if let Some(rendering) = earlier.find(|made| self::difference(situation, made, pod, container.json).is_none()) {
+        return Genuine::Accepted { index, rendering };
+    }
+    if is_ours(situation, image) { Genuine::Ours { index, difference } } else { foreign(difference) }
+}
+
+/// Whether a mount is the one of the trust files that every container gets, by this configuration or an earlier one.
+pub(crate) fn is_trust_mount(situation: &Situation<'_>, mount: &Value) -> bool {
+    let made = situation.accepted.iter().chain([situation.rendering]);
+    made.map(|rendering| &rendering.trust_mount).any(|ours| same("volumeMounts", ours, mount))
+}
+
+/// The first field in which the pod's sidecar or one of our volumes is not what `rendering` makes.
+fn difference(situation: &Situation<'_>, rendering: &Rendering, pod: &Value, container: &Value) -> Option<String> {
+    let sidecar = &situation.config.sidecar;
+    let expected = &rendering.container;
+    tolerated::resources(situation, container)
+        .or_else(|| {
+            let mut found = container.clone();
+            tolerated::strip(sidecar, expected, pod, &mut found);
+            difference::difference("", "", Some(expected), Some(&found))
+        })
+        .or_else(|| volumes::difference(situation, rendering, pod))
+}
+
+fn is_withdrawn(_situation: &Situation<'_>, _rendering: &Rendering) -> bool {
+    false
+}
+
+/// Whether `image` is one that a sidecar of ours has, had or will have: by its name, or by the configured repository.
+/// It says no more than whose container to take out and make anew.
+fn is_ours(situation: &Situation<'_>, image: &str) -> bool {
+    let sidecar = &situation.config.sidecar;
+    let rendered = situation.accepted.iter().chain([situation.rendering]);
+    let mut images = rendered.filter_map(|rendering| pod::text(&rendering.container, "/image"));
+    image == sidecar.image
+        || sidecar.accepted_images.iter().any(|accepted| accepted == image)
+        || images.any(|rendered| rendered == image)
+        || repository(image) == repository(&sidecar.image)
+}
+
+/// An image's name without tag and digest: `host:5000/path/name`.
+fn repository(image: &str) -> &str {
+    let name = image.split_once('@').map_or(image, |(name, _)| name);
+    match name.rsplit_once(':') {
+        Some((repository, tag)) if !tag.contains('/') => repository,
+        _ => name,
+    }
+}
+
+#[cfg(test)]
+mod tests;

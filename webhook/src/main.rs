@@ -1,0 +1,80 @@
+//! `sandgate-webhook`: what is done in which order from the arguments to the exit code. Decides nothing else.
+
+use std::env;
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use mimalloc::MiMalloc;
+use sandgate_webhook::cli::{self, Action};
+use sandgate_webhook::config::{self, Config, LoadError};
+use sandgate_webhook::{healthcheck, logging};
+use tokio::runtime::Builder;
+
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
+
+fn main() -> ExitCode {
+    let variables: Vec<(OsString, OsString)> = env::vars_os().collect();
+    let action = match cli::parse(env::args_os(), &variables) {
+        Ok(action) => action,
+        Err(stop) => return stop.print(),
+    };
+    perform(action).unwrap_or_else(|error| report(&error))
+}
+
+fn perform(action: Action) -> anyhow::Result<ExitCode> {
+    match action {
+        Action::Serve(serve) => {
+            logging::start(serve.log_format, &serve.log_level)?;
+            let (_file, _config) = config::ConfigFile::open(&serve.config)?;
+            anyhow::bail!("serve is not built yet")
+        }
+        Action::Inject(inject) => {
+            let _config = configuration(inject.offline.config.as_deref())?;
+            anyhow::bail!("inject is not built yet")
+        }
+        Action::Explain(offline) => {
+            let _config = configuration(offline.config.as_deref())?;
+            anyhow::bail!("explain is not built yet")
+        }
+        Action::Report(report) => {
+            let _config = configuration(report.config.as_deref())?;
+            anyhow::bail!("report is not built yet")
+        }
+        Action::ValidateConfig { file } => {
+            let valid = config::check::validate(&file, &mut io::stdout())?;
+            Ok(if valid { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
+        Action::Healthcheck { address, wait } => {
+            let healthy = block_on(healthcheck::healthcheck(address, wait))?;
+            healthy.map(|()| ExitCode::SUCCESS).map_err(anyhow::Error::msg)
+        }
+    }
+}
+
+/// The configuration of commands that are not told of changes.
+fn configuration(file: Option<&Path>) -> Result<Config, LoadError> {
+    file.map_or_else(|| Ok(Config::default()), config::file::load)
+}
+
+/// Says what went wrong, on stderr. A broken configuration is wrong usage, with all its problems.
+fn report(error: &anyhow::Error) -> ExitCode {
+    let (text, code) = match error.downcast_ref::<LoadError>() {
+        Some(broken) => (format!("{broken}\n\ndocs/configuration.md says what each setting takes\n"), cli::WRONG_USAGE),
+        None => (format!("sandgate-webhook: {}\n", cli::in_words(error)), 1),
+    };
+    // Where stderr is closed, the exit code still says it.
+    let _ = io::stderr().write_all(text.as_bytes());
+    ExitCode::from(code)
+}
+
+fn block_on<T>(future: impl Future<Output = T>) -> anyhow::Result<T> {
+    let runtime = Builder::new_current_thread().enable_all().build().context("the runtime cannot be started")?;
+    let output = runtime.block_on(future);
+    // A file or a name that is being read must not keep the process.
+    runtime.shutdown_background();
+    Ok(output)
+}

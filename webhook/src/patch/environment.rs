@@ -1,0 +1,251 @@
+//! The environment of a container: ours from the rendering, decided by group, so that both cases of a proxy variable
+//! say the same.
+//!
+//! A list-like variable is merged everywhere. Of the others, the container's own value wins unless the sidecar is
+//! required. What the current rendering or an accepted one would set is not the container's own: it came back from a
+//! backup or from `inject`.
+
+use sandgate_contract::{Kind, VARIABLES, Variable};
+use serde_json::{Value, json};
+
+use super::draft::{Draft, listed};
+use super::hosts;
+use crate::mode::Mode;
+use crate::pod::{self, Container};
+use crate::rendering::Rendering;
+use crate::situation::Situation;
+
+/// What every container gets in one namespace.
+pub(super) struct Environment<'a> {
+    required: bool,
+    groups: Vec<Group<'a>>,
+    renderings: Vec<&'a Rendering>,
+}
+
+/// Variables that are decided together: the cases of one name.
+struct Group<'a> {
+    /// What it means; `None` for one that this version does not know any more.
+    variable: Option<&'static Variable>,
+    /// Names and our values.
+    members: Vec<(&'a str, &'a str)>,
+}
+
+/// One element of a container's `env` with one of our names. A name may be there twice; then the last one holds, and
+/// all are treated the same.
+struct Entry<'a> {
+    index: usize,
+    name: &'a str,
+    /// The text; empty where there is none. `None` where it comes from somewhere else.
+    value: Option<&'a str>,
+    json: &'a Value,
+}
+
+/// What a container's environment becomes.
+#[derive(Default)]
+struct Changes<'a> {
+    set: Vec<(&'a Value, usize, String)>,
+    append: Vec<Value>,
+    kept: Vec<&'a str>,
+    replaced: Vec<&'a str>,
+    direct: Vec<&'a str>,
+}
+
+impl<'a> Environment<'a> {
+    pub(super) fn new(situation: &Situation<'a>) -> Self {
+        let mut groups: Vec<Group<'a>> = Vec::new();
+        for (name, value) in situation.rendering.environment_in(situation.mode) {
+            let member = (name.as_str(), value.as_str());
+            match groups.iter_mut().find(|group| group.members[0].0.eq_ignore_ascii_case(name)) {
+                Some(group) => group.members.push(member),
+                None => {
+                    let variable = VARIABLES.iter().find(|variable| variable.name == name);
+                    groups.push(Group { variable, members: vec![member] });
+                }
+            }
+        }
+        let renderings = std::iter::once(situation.rendering).chain(situation.accepted).collect();
+        Self { required: situation.mode == Mode::Required, groups, renderings }
+    }
+
+    /// Completes the environment of `container`.
+    pub(super) fn patch(&self, draft: &mut Draft, container: &Container<'_>) {
+        let mut changes = Changes::default();
+        for group in &self.groups {
+            self.decide(group, &entries(container.json, group), &mut changes);
+        }
+        self.warn(draft, container, &changes);
+        let pointer = container.pointer();
+        for (entry, index, value) in changes.set {
+            let path = format!("{pointer}/env/{index}");
+            if entry.get("valueFrom").is_some() {
+                draft.remove(format!("{path}/valueFrom"));
+            }
+            draft.add(format!("{path}/value"), value.into());
+        }
+        draft.append(&pointer, container.json, "env", changes.append);
+    }
+
+    fn decide<'c>(&'c self, group: &Group<'c>, entries: &[Entry<'c>], changes: &mut Changes<'c>) {
+        let mergeable = entries.iter().all(|entry| entry.value.is_some());
+        match group.variable.map(|variable| (variable, variable.kind)) {
+            Some((_, Kind::NoProxy)) if mergeable => self.merge_hosts(group, entries, changes),
+            Some((variable, Kind::JavaOptions)) if mergeable => self.merge(variable, " ", group, entries, changes),
+            Some((variable, Kind::ScanDirs(_))) if mergeable => self.merge(variable, "", group, entries, changes),
+            _ => self.choose(group, entries, changes),
+        }
+    }
+
+    /// Ours, or the container's own for the whole group.
+    fn choose<'c>(&'c self, group: &Group<'c>, entries: &[Entry<'c>], changes: &mut Changes<'c>) {
+        let own: Vec<&Entry<'c>> = entries.iter().filter(|entry| !self.is_ours(entry)).collect();
+        let names = own.iter().map(|entry| entry.name);
+        if own.is_empty() || self.required {
+            changes.replaced.extend(names);
+            complete(group, entries, |_, ours| ours.to_owned(), changes);
+            return;
+        }
+        changes.kept.extend(names);
+        // Where it comes from elsewhere there is no text that the other case could be set to.
+        if let Some(text) = own.iter().rev().find_map(|entry| entry.value) {
+            let keep = |entry: Option<&Entry<'_>>, _: &str| match entry {
+                Some(entry) if !self.is_ours(entry) => entry.value.unwrap_or_default().to_owned(),
+                _ => text.to_owned(),
+            };
+            let plain: Vec<Entry<'c>> = entries.iter().filter(|entry| entry.value.is_some()).map(Entry::copy).collect();
+            let elsewhere = |name: &str| entries.iter().any(|entry| entry.name == name && entry.value.is_none());
+            let members = group.members.iter().copied().filter(|(name, _)| !elsewhere(name)).collect();
+            complete(&Group { variable: group.variable, members }, &plain, keep, changes);
+        }
+    }
+
+    /// Options or directories: ours behind the container's own.
+    fn merge<'c>(
+        &'c self,
+        variable: &Variable,
+        separator: &str,
+        group: &Group<'c>,
+        entries: &[Entry<'c>],
+        changes: &mut Changes<'c>,
+    ) {
+        let merged = |entry: Option<&Entry<'_>>, ours: &str| {
+            let own = entry.and_then(|entry| self.own_part(entry, separator));
+            sandgate_contract::merge(own, variable, ours)
+        };
+        complete(group, entries, merged, changes);
+    }
+
+    /// What stands before a value of ours, if anything does.
+    fn own_part<'e>(&self, entry: &Entry<'e>, separator: &str) -> Option<&'e str> {
+        let text = entry.value?;
+        for (_, ours) in self.values().filter(|(name, _)| *name == entry.name) {
+            match text.strip_suffix(ours) {
+                Some("") => return None,
+                Some(own) => {
+                    if let Some(own) = own.strip_suffix(separator) {
+                        return Some(own);
+                    }
+                }
+                None => {}
+            }
+        }
+        Some(text)
+    }
+
+    /// Hosts: the container's own, then ours. A case that is absent becomes what the other one is.
+    fn merge_hosts<'c>(&'c self, group: &Group<'c>, entries: &[Entry<'c>], changes: &mut Changes<'c>) {
+        let known: Vec<&str> = self
+            .values()
+            .filter(|(name, _)| name.eq_ignore_ascii_case("no_proxy"))
+            .flat_map(|(_, text)| hosts::each(text))
+            .collect();
+        let last = entries.last().and_then(|entry| entry.value);
+        let merged = |entry: Option<&Entry<'_>>, ours: &str| {
+            let own = entry.map_or(last, |entry| entry.value);
+            own.map_or_else(|| ours.to_owned(), |own| hosts::merge(own, ours, &known))
+        };
+        complete(group, entries, merged, changes);
+        if self.required {
+            for host in entries.iter().filter_map(|entry| entry.value).flat_map(hosts::each) {
+                if !known.contains(&host) && !changes.direct.contains(&host) {
+                    changes.direct.push(host);
+                }
+            }
+        }
+    }
+
+    fn is_ours(&self, entry: &Entry<'_>) -> bool {
+        entry.value.is_some_and(|value| self.values().any(|(name, ours)| name == entry.name && ours == value))
+    }
+
+    /// Every name and value that a genuine rendering sets in some namespace.
+    fn values(&self) -> impl Iterator<Item = (&str, &str)> {
+        let both = |rendering: &'a Rendering| rendering.environment_required.iter().chain(&rendering.environment);
+        self.renderings
+            .iter()
+            .flat_map(move |rendering| both(rendering))
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
+    fn warn(&self, draft: &mut Draft, container: &Container<'_>, changes: &Changes<'_>) {
+        let name = container.name();
+        if !changes.kept.is_empty() {
+            let kept = listed(&changes.kept);
+            draft.warn(format!("container {name:?} keeps its own {kept}; what reads it may miss the proxy or its CA"));
+        }
+        if !changes.replaced.is_empty() {
+            let replaced = listed(&changes.replaced);
+            draft.warn(format!(
+                "container {name:?}: the sidecar's value replaced its own {replaced} (required namespace)"
+            ));
+        }
+        if !changes.direct.is_empty() {
+            let direct = listed(&changes.direct);
+            draft.warn(format!("container {name:?} adds {direct:?} to NO_PROXY: requests there don't pass the policy"));
+        }
+        let sets = !(changes.append.is_empty() && changes.set.is_empty());
+        if sets && pod::elements(container.json, "envFrom").next().is_some() {
+            draft.warn(format!(
+                "container {name:?} has envFrom: where it names a variable of the proxy, the proxy's wins"
+            ));
+        }
+    }
+}
+
+impl<'a> Entry<'a> {
+    const fn copy(&self) -> Self {
+        Self { index: self.index, name: self.name, value: self.value, json: self.json }
+    }
+}
+
+/// Sets every member of `group` to what `value` says for each of its entries, or once where it has none.
+fn complete<'c>(
+    group: &Group<'c>,
+    entries: &[Entry<'c>],
+    value: impl Fn(Option<&Entry<'_>>, &str) -> String,
+    changes: &mut Changes<'c>,
+) {
+    for (name, ours) in &group.members {
+        let mut absent = true;
+        for entry in entries.iter().filter(|entry| entry.name == *name) {
+            absent = false;
+            let wanted = value(Some(entry), ours);
+            if entry.value != Some(wanted.as_str()) {
+                changes.set.push((entry.json, entry.index, wanted));
+            }
+        }
+        if absent {
+            changes.append.push(json!({"name": name, "value": value(None, ours)}));
+        }
+    }
+}
+
+fn entries<'c>(container: &'c Value, group: &Group<'_>) -> Vec<Entry<'c>> {
+    let entry = |(index, json): (usize, &'c Value)| {
+        let name = json.get("name")?.as_str()?;
+        group.members.iter().find(|(member, _)| *member == name)?;
+        let elsewhere = json.get("valueFrom").is_some_and(|from| !from.is_null());
+        let value = (!elsewhere).then(|| json.get("value").and_then(Value::as_str).unwrap_or_default());
+        Some(Entry { index, name, value, json })
+    };
+    pod::elements(container, "env").enumerate().filter_map(entry).collect()
+}

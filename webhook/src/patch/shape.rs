@@ -1,0 +1,111 @@
+//! Whether a pod has the shapes that a patch is made for. The API server has checked that before it calls; commands that
+//! read files have not, and an object that we would misread is refused.
+
+use serde_json::Value;
+
+use crate::decision::Refusal;
+use crate::pod::{self, List};
+use crate::reason::Reason;
+
+/// Checks everything that is read or patched.
+///
+/// # Errors
+/// The first field with another shape than a pod's, by its path.
+pub fn check(pod: &Value) -> Result<(), Refusal> {
+    let shape = || -> Result<(), String> {
+        object(pod, "the pod")?;
+        if let Some(metadata) = member(pod, "metadata") {
+            object(metadata, "metadata")?;
+            texts(metadata, "annotations", "metadata.annotations")?;
+            texts(metadata, "labels", "metadata.labels")?;
+        }
+        let spec = member(pod, "spec").ok_or("spec is missing")?;
+        object(spec, "spec")?;
+        for field in ["volumes", "imagePullSecrets"] {
+            objects(spec, field, &format!("spec.{field}"))?;
+        }
+        resources(spec, "spec")?;
+        for list in List::ALL {
+            objects(spec, list.field(), &format!("spec.{}", list.field()))?;
+        }
+        if pod::elements(spec, List::Main.field()).next().is_none() {
+            return Err("spec.containers is empty".to_owned());
+        }
+        pod::containers(spec).try_for_each(|container| {
+            let place = format!("spec.{}[{}]", container.list.field(), container.index);
+            self::container(container.json, &place)
+        })
+    };
+    shape().map_err(|problem| Refusal::new(Reason::Malformed, format!("this is no pod: {problem}")))
+}
+
+fn container(container: &Value, place: &str) -> Result<(), String> {
+    for field in ["env", "envFrom", "volumeMounts", "ports"] {
+        objects(container, field, &format!("{place}.{field}"))?;
+    }
+    named(container, place)?;
+    for (index, variable) in pod::elements(container, "env").enumerate() {
+        named(variable, &format!("{place}.env[{index}]"))?;
+        text(variable, "value", &format!("{place}.env[{index}].value"))?;
+    }
+    resources(container, place)?;
+    let Some(context) = member(container, "securityContext") else { return Ok(()) };
+    object(context, &format!("{place}.securityContext"))?;
+    let Some(capabilities) = member(context, "capabilities") else { return Ok(()) };
+    object(capabilities, &format!("{place}.securityContext.capabilities"))?;
+    match member(capabilities, "drop") {
+        None | Some(Value::Array(_)) => Ok(()),
+        Some(_) => Err(format!("{place}.securityContext.capabilities.drop is not a list")),
+    }
+}
+
+fn resources(holder: &Value, place: &str) -> Result<(), String> {
+    let Some(resources) = member(holder, "resources") else { return Ok(()) };
+    object(resources, &format!("{place}.resources"))?;
+    for kind in ["requests", "limits"] {
+        if let Some(amounts) = member(resources, kind) {
+            object(amounts, &format!("{place}.resources.{kind}"))?;
+        }
+    }
+    Ok(())
+}
+
+/// The member `field`, unless it is absent or null.
+fn member<'a>(holder: &'a Value, field: &str) -> Option<&'a Value> {
+    holder.get(field).filter(|value| !value.is_null())
+}
+
+fn object(value: &Value, place: &str) -> Result<(), String> {
+    if value.is_object() { Ok(()) } else { Err(format!("{place} is not an object")) }
+}
+
+fn named(value: &Value, place: &str) -> Result<(), String> {
+    if value.get("name").is_some_and(Value::is_string) { Ok(()) } else { Err(format!("{place} has no name")) }
+}
+
+fn text(holder: &Value, field: &str, place: &str) -> Result<(), String> {
+    match member(holder, field) {
+        None | Some(Value::String(_)) => Ok(()),
+        Some(_) => Err(format!("{place} is not a text; put it in quotes")),
+    }
+}
+
+fn objects(holder: &Value, field: &str, place: &str) -> Result<(), String> {
+    match member(holder, field) {
+        None => Ok(()),
+        Some(Value::Array(elements)) => match elements.iter().position(|element| !element.is_object()) {
+            None => Ok(()),
+            Some(index) => Err(format!("{place}[{index}] is not an object")),
+        },
+        Some(_) => Err(format!("{place} is not a list")),
+    }
+}
+
+fn texts(holder: &Value, field: &str, place: &str) -> Result<(), String> {
+    let Some(value) = member(holder, field) else { return Ok(()) };
+    let members = value.as_object().ok_or_else(|| format!("{place} is not an object"))?;
+    match members.iter().find(|(_, value)| !value.is_string()) {
+        None => Ok(()),
+        Some((key, _)) => Err(format!("{place}: {key:?} is not a text; put it in quotes")),
+    }
+}

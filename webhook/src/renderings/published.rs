@@ -1,0 +1,172 @@
+//! The ConfigMap of renderings: what is in one, what one rendering more makes of it, and what has to go. Does no I/O.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::ConfigMap;
+use time::format_description::well_known::Rfc3339;
+use time::{Duration, OffsetDateTime};
+
+use crate::rendering::Rendering;
+
+/// The annotation with the times of publication: a JSON object, hash to RFC 3339.
+const TIMES: &str = "sandgate.dev/published";
+/// How many renderings are kept.
+const MOST: usize = 16;
+/// A time that is younger than this is not written again, so that restarts change nothing.
+const FRESH: Duration = Duration::HOUR;
+
+/// What is published.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Published {
+    entries: BTreeMap<String, Entry>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+struct Entry {
+    rendering: Rendering,
+    /// When a replica last published it; the epoch where that is not written.
+    at: OffsetDateTime,
+}
+
+impl Published {
+    /// What a ConfigMap holds. What is no rendering, or not the one that its key says, is left out with a warning.
+    pub(super) fn read(object: &ConfigMap) -> Self {
+        let times = times(object);
+        let mut entries = BTreeMap::new();
+        for (key, text) in object.data.iter().flatten() {
+            match serde_json::from_str::<Rendering>(text) {
+                Ok(rendering) if hash(&rendering) == *key => {
+                    let at = times.get(key).copied().unwrap_or(OffsetDateTime::UNIX_EPOCH);
+                    entries.insert(key.clone(), Entry { rendering, at });
+                }
+                Ok(_) => tracing::warn!(%key, "a published rendering is ignored: its content has another hash"),
+                Err(error) => tracing::warn!(%key, %error, "a published rendering is ignored: it can't be read"),
+            }
+        }
+        Self { entries }
+    }
+
+    /// Adds a rendering, or renews its time; the oldest ones go past the limit. Whether anything changed.
+    pub(super) fn add(&mut self, rendering: &Rendering, now: OffsetDateTime) -> bool {
+        let hash = hash(rendering);
+        if self.entries.get(&hash).is_some_and(|entry| now - entry.at < FRESH) {
+            return false;
+        }
+        self.entries.insert(hash.clone(), Entry { rendering: rendering.clone(), at: now });
+        while self.entries.len() > MOST {
+            let others = self.entries.iter().filter(|(other, _)| **other != hash);
+            let Some(oldest) = others.min_by_key(|(_, entry)| entry.at).map(|(oldest, _)| oldest.clone()) else {
+                break;
+            };
+            self.entries.remove(&oldest);
+        }
+        true
+    }
+
+    /// `object` with exactly these renderings.
+    pub(super) fn write(&self, mut object: ConfigMap) -> ConfigMap {
+        let text = |entry: &Entry| serde_json::to_string(&entry.rendering).expect("a rendering is JSON");
+        let time = |entry: &Entry| entry.at.format(&Rfc3339).expect("a time between 1970 and 9999");
+        let times: BTreeMap<&String, String> = self.entries.iter().map(|(hash, entry)| (hash, time(entry))).collect();
+        let times = serde_json::to_string(&times).expect("texts are JSON");
+        object.data = Some(self.entries.iter().map(|(hash, entry)| (hash.clone(), text(entry))).collect());
+        object.metadata.annotations.get_or_insert_default().insert(TIMES.to_owned(), times);
+        object
+    }
+
+    /// Whether a rendering is in it.
+    pub(super) fn has(&self, hash: &str) -> bool {
+        self.entries.contains_key(hash)
+    }
+
+    /// Whether nothing is in it.
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// The renderings by hash.
+    pub(super) fn renderings(&self) -> impl Iterator<Item = (&String, &Rendering)> {
+        self.entries.iter().map(|(hash, entry)| (hash, &entry.rendering))
+    }
+}
+
+/// The key of a rendering: the first 12 hexadecimal digits of the SHA-256 of its JSON.
+pub(super) fn hash(rendering: &Rendering) -> String {
+    let text = serde_json::to_vec(rendering).expect("a rendering is JSON");
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &text);
+    digest.as_ref().iter().take(6).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The times of an annotation; none where it can't be read, for they only decide what goes first.
+fn times(object: &ConfigMap) -> BTreeMap<String, OffsetDateTime> {
+    let text = object.metadata.annotations.as_ref().and_then(|annotations| annotations.get(TIMES));
+    let times: BTreeMap<String, String> = text.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+    times.into_iter().filter_map(|(hash, at)| Some((hash, OffsetDateTime::parse(&at, &Rfc3339).ok()?))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn rendering(version: &str) -> Rendering {
+        Rendering {
+            version: version.to_owned(),
+            configuration: "0123456789ab".to_owned(),
+            container: json!({"name": "auth-proxy"}),
+            volumes: vec![json!({"name": "sandgate-trust"})],
+            trust_mount: json!({}),
+            environment_required: vec![("A".to_owned(), "b".to_owned())],
+            environment: Vec::new(),
+        }
+    }
+
+    fn at(minutes: i64) -> OffsetDateTime {
+        OffsetDateTime::UNIX_EPOCH + Duration::days(20_000) + Duration::minutes(minutes)
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let mut published = Published::default();
+        assert!(published.add(&rendering("1"), at(0)));
+        assert!(published.add(&rendering("2"), at(1)));
+        assert_eq!(Published::read(&published.write(ConfigMap::default())), published);
+    }
+
+    #[test]
+    fn past_sixteen_the_oldest_goes_and_what_is_published_again_is_young() {
+        let mut published = Published::default();
+        for version in 0..16 {
+            published.add(&rendering(&version.to_string()), at(version));
+        }
+        assert!(!published.add(&rendering("0"), at(59)), "it is fresh");
+        assert!(published.add(&rendering("0"), at(61)));
+        assert!(published.add(&rendering("16"), at(62)));
+        assert_eq!(published.entries.len(), 16);
+        assert!(published.has(&hash(&rendering("0"))) && published.has(&hash(&rendering("16"))));
+        assert!(!published.has(&hash(&rendering("1"))));
+    }
+
+    #[test]
+    fn what_is_no_rendering_or_has_another_hash_is_left_out() {
+        let mut published = Published::default();
+        published.add(&rendering("1"), at(0));
+        let mut object = published.write(ConfigMap::default());
+        let data = object.data.as_mut().unwrap();
+        data.insert("000000000000".to_owned(), serde_json::to_string(&rendering("1")).unwrap());
+        data.insert("garbage".to_owned(), "{".to_owned());
+        assert_eq!(Published::read(&object), published);
+    }
+
+    #[test]
+    fn foreign_annotations_and_labels_stay() {
+        let mut published = Published::default();
+        published.add(&rendering("1"), at(0));
+        let object: ConfigMap =
+            serde_json::from_value(json!({"metadata": {"annotations": {"a": "b"}, "labels": {"c": "d"}}})).unwrap();
+        let written = published.write(object);
+        assert_eq!(written.metadata.annotations.unwrap()["a"], "b");
+        assert_eq!(written.metadata.labels.unwrap()["c"], "d");
+    }
+}

@@ -1,0 +1,112 @@
+//! `report`: a cluster's pods that lack the sidecar where it belongs, or have an old one. It asks with the rights of the
+//! caller's kubeconfig, changes nothing, and keeps no more than a page of pods in memory.
+
+mod compare;
+mod finding;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use kube::api::ListParams;
+use kube::core::Request;
+use kube::{Client, Error};
+use serde_json::{Value, json};
+
+use crate::cli::{self, Output};
+use crate::config::Config;
+use crate::mode::Mode;
+use crate::names::INJECT_LABEL;
+use crate::offline::EXEMPT;
+use crate::pod;
+use compare::Comparison;
+use finding::Finding;
+
+/// How many objects a call returns at most.
+const PAGE: u32 = 500;
+
+/// Runs the command: the list to `out`, what it was compared with to `notes`. It fails (exit code 1) where a pod is
+/// listed.
+///
+/// # Errors
+/// A cluster that can't be asked, with what the caller lacks.
+pub async fn run(
+    report: &cli::Report,
+    config: &Config,
+    out: &mut impl Write,
+    notes: &mut impl Write,
+) -> anyhow::Result<ExitCode> {
+    let client = Client::try_default().await.context("no cluster to ask: set KUBECONFIG, or log in")?;
+    let comparison = Comparison::read(&client, config).await?;
+    let namespaces = namespaces(&client, report.namespace.as_deref()).await?;
+    let mut findings = Vec::new();
+    for (name, mode) in &namespaces {
+        each(&client, &format!("/api/v1/namespaces/{name}/pods"), None, |pod| {
+            findings.extend(Finding::of(name, *mode, pod, &comparison));
+        })
+        .await?;
+    }
+    match report.output {
+        Output::Json => writeln!(out, "{:#}", json(&comparison, &findings))?,
+        Output::Table => {
+            writeln!(notes, "{} namespaces; sidecars are compared with {comparison}", namespaces.len())?;
+            out.write_all(finding::table(&findings).as_bytes())?;
+        }
+    }
+    Ok(if findings.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn json(comparison: &Comparison, findings: &[Finding]) -> Value {
+    let pods: Vec<Value> = findings.iter().map(Finding::json).collect();
+    json!({ "comparedWith": comparison.to_string(), "pods": pods })
+}
+
+/// The namespaces to look at, with their modes: the one that is named, or every labelled one that may have sidecars.
+async fn namespaces(client: &Client, only: Option<&str>) -> anyhow::Result<Vec<(String, Mode)>> {
+    let of = |namespace: &Value| {
+        let label = namespace.pointer("/metadata/labels").and_then(|labels| labels.get(INJECT_LABEL));
+        let name = pod::text(namespace, "/metadata/name").unwrap_or_default().to_owned();
+        (name, Mode::of_label(label.and_then(Value::as_str)))
+    };
+    if let Some(name) = only {
+        let namespace: Value = get(client, &format!("/api/v1/namespaces/{name}")).await?;
+        return Ok(vec![of(&namespace)]);
+    }
+    let mut all = Vec::new();
+    each(client, "/api/v1/namespaces", Some(INJECT_LABEL), |namespace| all.push(of(namespace))).await?;
+    all.retain(|(name, mode)| *mode != Mode::Disabled && !EXEMPT.contains(&name.as_str()));
+    Ok(all)
+}
+
+/// Calls `visit` for every object of a list, page by page.
+async fn each(
+    client: &Client,
+    path: &str,
+    labels: Option<&str>,
+    mut visit: impl FnMut(&Value) + Send,
+) -> anyhow::Result<()> {
+    let mut parameters = ListParams::default().limit(PAGE);
+    parameters.label_selector = labels.map(str::to_owned);
+    loop {
+        let request = Request::new(path).list(&parameters).context("a list's address")?;
+        let page: Value = client.request(request).await.map_err(|error| asked(path, error))?;
+        pod::elements(&page, "items").for_each(&mut visit);
+        match pod::text(&page, "/metadata/continue").filter(|token| !token.is_empty()) {
+            Some(token) => parameters = parameters.continue_token(token),
+            None => return Ok(()),
+        }
+    }
+}
+
+async fn get(client: &Client, path: &str) -> anyhow::Result<Value> {
+    let request = http::Request::get(path).body(Vec::new()).context("an object's address")?;
+    client.request(request).await.map_err(|error| asked(path, error))
+}
+
+/// What went wrong with a call, in the API server's words.
+fn asked(path: &str, error: Error) -> anyhow::Error {
+    match error {
+        Error::Api(status) => anyhow::anyhow!("the API server refused {path}: {}", status.message),
+        other => anyhow::Error::new(other).context(format!("the API server could not be asked for {path}")),
+    }
+}

@@ -1,0 +1,192 @@
+//! One pod that is listed, and why. Pure: a pod and what it is compared with in, a row out.
+
+use sandgate_contract::CONTAINER_NAME;
+use serde_json::{Value, json};
+
+use super::compare::{Comparison, image};
+use crate::genuine::{self, Genuine};
+use crate::mode::{Mode, PodLabel, Wanted, wanted};
+use crate::names::MIRROR_ANNOTATION;
+use crate::namespace::Namespace;
+use crate::pod;
+use crate::situation::Situation;
+
+/// A pod without a sidecar, or with one that is not the current one.
+#[derive(Debug, PartialEq)]
+pub(super) struct Finding {
+    namespace: String,
+    pod: String,
+    owner: Option<(String, String)>,
+    what: What,
+    image: Option<String>,
+    why: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum What {
+    Missing,
+    Old,
+    Foreign,
+}
+
+impl What {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::Old => "old",
+            Self::Foreign => "foreign",
+        }
+    }
+}
+
+impl Finding {
+    /// What there is to say about a pod; nothing about one that is as it should be, has ended, or is on its way out.
+    pub(super) fn of(namespace: &str, mode: Mode, pod: &Value, comparison: &Comparison) -> Option<Self> {
+        let ended = matches!(pod::text(pod, "/status/phase"), Some("Succeeded" | "Failed"));
+        if ended || pod.pointer("/metadata/deletionTimestamp").is_some() || !belongs(mode, pod) {
+            return None;
+        }
+        let (what, why) = judge(namespace, mode, pod, comparison)?;
+        let sidecar = pod.get("spec").and_then(|spec| pod::containers(spec).find(|it| it.name() == CONTAINER_NAME));
+        Some(Self {
+            namespace: namespace.to_owned(),
+            pod: pod::text(pod, "/metadata/name").unwrap_or_default().to_owned(),
+            owner: owner(pod),
+            what,
+            image: sidecar.map(|container| image(container.json).to_owned()),
+            why,
+        })
+    }
+
+    /// The row for programs.
+    pub(super) fn json(&self) -> Value {
+        let owner = self.owner.as_ref().map(|(kind, name)| json!({ "kind": kind, "name": name }));
+        json!({
+            "namespace": self.namespace, "pod": self.pod, "owner": owner, "finding": self.what.name(),
+            "image": self.image, "why": self.why,
+        })
+    }
+
+    fn cells(&self) -> [String; 6] {
+        let owner = self.owner.as_ref().map_or("none (bare)".to_owned(), |(kind, name)| format!("{kind}/{name}"));
+        let image = self.image.clone().unwrap_or_else(|| "-".to_owned());
+        [self.namespace.clone(), self.pod.clone(), owner, self.what.name().to_owned(), image, self.why.clone()]
+    }
+}
+
+/// The rows for people.
+pub(super) fn table(findings: &[Finding]) -> String {
+    if findings.is_empty() {
+        return "every pod that should have a sidecar has the current one\n".to_owned();
+    }
+    let head = ["NAMESPACE", "POD", "OWNER", "FINDING", "IMAGE", "WHY"].map(str::to_owned);
+    let rows: Vec<_> = std::iter::once(head).chain(findings.iter().map(Finding::cells)).collect();
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
+    let widths: Vec<usize> = (0..5).map(width).collect();
+    let line = |row: &[String; 6]| {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}   "));
+        format!("{}{}\n", cells.collect::<String>(), row[5])
+    };
+    rows.iter().map(line).collect()
+}
+
+/// Whether a pod should have the sidecar. Where it is required every pod should, whatever it says.
+fn belongs(mode: Mode, pod: &Value) -> bool {
+    let mirror = pod.pointer("/metadata/annotations").is_some_and(|all| all.get(MIRROR_ANNOTATION).is_some());
+    let impossible =
+        mirror || pod::is_true(pod, "/spec/hostNetwork") || pod::text(pod, "/spec/os/name") == Some("windows");
+    match wanted(mode, PodLabel::of(pod)) {
+        Wanted::Inject => mode == Mode::Required || !impossible,
+        Wanted::RefuseOptOut | Wanted::RefusePodLabel | Wanted::RefuseNamespaceLabel => true,
+        Wanted::Nothing | Wanted::Skip => false,
+    }
+}
+
+fn judge(namespace: &str, mode: Mode, pod: &Value, comparison: &Comparison) -> Option<(What, String)> {
+    let Some((rendering, accepted)) = comparison.renderings.split_first() else {
+        return by_image(pod, &comparison.config.sidecar.image);
+    };
+    let namespace = Namespace { name: namespace.to_owned(), ..Namespace::default() };
+    let situation = Situation { mode, namespace: &namespace, config: &comparison.config, rendering, accepted };
+    match genuine::sidecar(&situation, pod) {
+        Genuine::Current { .. } => None,
+        Genuine::Absent => Some((What::Missing, "there is no sidecar".to_owned())),
+        Genuine::Accepted { rendering, .. } => {
+            Some((What::Old, format!("made by version {}, rendering {}", rendering.version, rendering.hash())))
+        }
+        Genuine::Ours { difference, .. } => Some((What::Old, difference)),
+        Genuine::Foreign { place, difference } => Some((What::Foreign, format!("{place}: {difference}"))),
+    }
+}
+
+fn by_image(pod: &Value, expected: &str) -> Option<(What, String)> {
+    let sidecar = pod.get("spec").and_then(|spec| pod::named(spec, "initContainers", CONTAINER_NAME));
+    match sidecar {
+        None => Some((What::Missing, "there is no sidecar".to_owned())),
+        Some((_, container)) if image(container) == expected => None,
+        Some(_) => Some((What::Old, format!("the image is not {expected}"))),
+    }
+}
+
+/// The controller that would make the pod anew; none for a bare pod.
+fn owner(pod: &Value) -> Option<(String, String)> {
+    let references = pod::elements(pod.get("metadata")?, "ownerReferences");
+    let controller = references.into_iter().find(|owner| pod::is_true(owner, "/controller"))?;
+    let text = |pointer| pod::text(controller, pointer).unwrap_or_default().to_owned();
+    Some((text("/kind"), text("/name")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pod_belongs_by_the_table_of_modes_and_by_what_it_can_have() {
+        let plain = json!({"metadata": {}, "spec": {}});
+        let host = json!({"spec": {"hostNetwork": true}});
+        let out = json!({"metadata": {"labels": {"sandgate.dev/inject": "false"}}});
+        let asks = json!({"metadata": {"labels": {"sandgate.dev/inject": "true"}}});
+        for (mode, pod, expected) in [
+            (Mode::Enabled, &plain, true),
+            (Mode::Enabled, &host, false),
+            (Mode::Enabled, &out, false),
+            (Mode::Required, &plain, true),
+            (Mode::Required, &host, true),
+            (Mode::Required, &out, true),
+            (Mode::Unlabelled, &plain, false),
+            (Mode::Unlabelled, &asks, true),
+            (Mode::Disabled, &asks, false),
+            (Mode::Invalid, &plain, true),
+        ] {
+            assert_eq!(belongs(mode, pod), expected, "{mode:?} {pod}");
+        }
+    }
+
+    #[test]
+    fn the_owner_is_the_controller_and_no_other_reference() {
+        let pod = json!({"metadata": {"ownerReferences": [
+            {"kind": "Node", "name": "n"},
+            {"kind": "ReplicaSet", "name": "web-1", "controller": true},
+        ]}});
+        assert_eq!(owner(&pod), Some(("ReplicaSet".to_owned(), "web-1".to_owned())));
+        assert_eq!(owner(&json!({"metadata": {}})), None);
+    }
+
+    #[test]
+    fn a_table_has_a_column_for_each_matter_and_says_when_it_is_empty() {
+        assert_eq!(table(&[]), "every pod that should have a sidecar has the current one\n");
+        let finding = Finding {
+            namespace: "a".to_owned(),
+            pod: "warm-1".to_owned(),
+            owner: None,
+            what: What::Missing,
+            image: None,
+            why: "there is no sidecar".to_owned(),
+        };
+        assert_eq!(
+            table(&[finding]),
+            "NAMESPACE   POD      OWNER         FINDING   IMAGE   WHY\n\
+             a           warm-1   none (bare)   missing   -       there is no sidecar\n"
+        );
+    }
+}

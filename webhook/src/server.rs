@@ -1,0 +1,207 @@
+//! The server: TLS, connections and their bounds, and the end of all that. It knows nothing of what is answered.
+//!
+//! Anything in the cluster can reach this port. Whatever one peer does, another's review must still be answered: so each
+//! has a share of the connections and of the requests in flight, and what is unused makes place for what comes.
+
+mod connection;
+mod listener;
+mod places;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use futures_util::FutureExt as _;
+use rustls::ServerConfig;
+use rustls::crypto::aws_lc_rs::default_provider;
+use rustls::server::ResolvesServerCert;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
+
+use crate::config;
+use crate::metrics::Metrics;
+use connection::Connection;
+use places::Places;
+
+pub use listener::bind;
+
+/// How long no connection is accepted after an accept failed, mostly for want of file descriptors.
+const ACCEPT_RETRY: Duration = Duration::from_millis(50);
+/// Descriptors for everything but clients' connections: the API server, files, the admin port with its 64.
+const RESERVED_DESCRIPTORS: usize = 192;
+/// One address may have this part of all connections.
+const SHARE: usize = 4;
+
+/// The bounds of the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// Connections open at once.
+    pub connections: usize,
+    /// Those of them that one address may have.
+    pub connections_of_address: usize,
+    /// A TLS handshake.
+    pub handshake: Duration,
+    /// The first request's head, from the end of the handshake on.
+    pub first_request: Duration,
+    /// A connection without a request in flight, after its first one. A slow head is no request.
+    pub idle: Duration,
+}
+
+impl Bounds {
+    /// As configured, with no more connections than `descriptors` allow.
+    #[must_use]
+    pub fn new(server: &config::Server, descriptors: usize) -> Self {
+        let most = descriptors.saturating_sub(RESERVED_DESCRIPTORS.min(descriptors / 2));
+        let connections = server.max_connections.min(most).max(1);
+        Self {
+            connections,
+            connections_of_address: (connections / SHARE).max(1),
+            handshake: server.handshake_timeout,
+            first_request: server.request_timeout,
+            idle: server.idle_timeout,
+        }
+    }
+}
+
+/// What a connection needs of the server.
+struct Shared {
+    tls: TlsAcceptor,
+    router: Router,
+    bounds: Bounds,
+    metrics: Arc<Metrics>,
+    places: Places,
+}
+
+/// A server that accepts connections.
+#[derive(Debug)]
+pub struct Running {
+    address: SocketAddr,
+    stop: watch::Sender<bool>,
+    accepting: JoinHandle<()>,
+}
+
+/// Serves `router` on `listener`, with the certificates of `resolver`: TLS 1.2 and 1.3, HTTP/2 and HTTP/1.1.
+///
+/// # Errors
+/// When the listener has no address.
+///
+/// # Panics
+/// Outside a tokio runtime.
+pub fn start(
+    listener: TcpListener,
+    resolver: Arc<dyn ResolvesServerCert>,
+    router: Router,
+    bounds: Bounds,
+    metrics: Arc<Metrics>,
+) -> io::Result<Running> {
+    let address = listener.local_addr()?;
+    let places = Places::new(bounds.connections, bounds.connections_of_address);
+    let shared = Arc::new(Shared { tls: TlsAcceptor::from(tls(resolver)), router, bounds, metrics, places });
+    let (stop, stopped) = watch::channel(false);
+    let accepting = tokio::spawn(accept(listener, shared, stopped));
+    Ok(Running { address, stop, accepting })
+}
+
+fn tls(resolver: Arc<dyn ResolvesServerCert>) -> Arc<ServerConfig> {
+    let builder = ServerConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("the provider has suites for TLS 1.2 and 1.3");
+    let mut config = builder.with_no_client_auth().with_cert_resolver(resolver);
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Arc::new(config)
+}
+
+impl Running {
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Waits for ever, unless the server fails.
+    pub async fn failed(&mut self) {
+        // It ends by itself only when it panics: that is in the log.
+        let _ = (&mut self.accepting).await;
+    }
+
+    /// Accepts nothing more, says GOAWAY on every connection, and waits for what runs to end, at most for `grace`. How
+    /// it went: `false` where connections were cut off.
+    pub async fn stop(self, grace: Duration) -> bool {
+        self.stop.send_replace(true);
+        let abort = self.accepting.abort_handle();
+        let ended = timeout(grace, self.accepting).await.is_ok();
+        // Drops the connections that are left.
+        abort.abort();
+        ended
+    }
+}
+
+async fn accept(listener: TcpListener, shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
+    let mut connections = JoinSet::new();
+    let stopped = stop.clone();
+    loop {
+        tokio::select! {
+            () = told(&mut stop) => break,
+            accepted = listener.accept() => match accepted {
+                Ok((stream, peer)) => take(&mut connections, &shared, &stopped, stream, peer),
+                Err(error) => {
+                    tracing::warn!(%error, "a connection cannot be accepted");
+                    sleep(ACCEPT_RETRY).await;
+                }
+            },
+            Some(ended) = connections.join_next() => report(ended),
+        }
+    }
+    // Who is in the kernel's queue was told that this port is open.
+    while let Some(Ok((stream, peer))) = listener.accept().now_or_never() {
+        take(&mut connections, &shared, &stopped, stream, peer);
+    }
+    drop(listener);
+    while let Some(ended) = connections.join_next().await {
+        report(ended);
+    }
+}
+
+/// Waits for the end, or for nobody being left who could tell.
+async fn told(stop: &mut watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await.map(|_| ());
+}
+
+fn take(
+    connections: &mut JoinSet<()>,
+    shared: &Arc<Shared>,
+    stopped: &watch::Receiver<bool>,
+    stream: TcpStream,
+    peer: SocketAddr,
+) {
+    match shared.places.take(peer.ip().to_canonical()) {
+        Ok(place) => drop(connections.spawn(Connection::new(shared, place, stopped.clone()).run(stream))),
+        Err(reason) => shared.metrics.closed(reason),
+    }
+}
+
+fn report(ended: Result<(), tokio::task::JoinError>) {
+    if let Err(error) = ended {
+        tracing::error!(%error, "a connection failed; please report this");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_leave_descriptors_for_everything_else() {
+        let server = config::Server::default();
+        let bounds = |descriptors| Bounds::new(&server, descriptors);
+        assert_eq!((bounds(1 << 20).connections, bounds(1 << 20).connections_of_address), (4096, 1024));
+        assert_eq!(bounds(1024).connections, 1024 - RESERVED_DESCRIPTORS);
+        assert_eq!(bounds(64).connections, 32);
+        assert_eq!((bounds(0).connections, bounds(0).connections_of_address), (1, 1));
+    }
+}

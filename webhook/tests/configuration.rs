@@ -1,0 +1,26 @@
+//! The reference of the configuration in docs/ is what the program takes.
+
+use std::path::PathBuf;
+use std::{env, fs};
+
+use sandgate_webhook::config::{Config, markdown};
+
+#[test]
+fn the_reference_of_the_configuration_is_up_to_date() {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../docs/configuration.md");
+    let page = markdown();
+    if env::var_os("UPDATE_DOCS").is_some() {
+        fs::write(&path, &page).expect("docs/ can be written");
+    }
+    let written = fs::read_to_string(&path).unwrap_or_default();
+    let command = "UPDATE_DOCS=1 cargo test -p sandgate-webhook --test configuration";
+    assert!(written == page, "docs/configuration.md is out of date: {command}");
+}
+
+#[test]
+fn the_example_in_the_reference_is_valid() {
+    let page = markdown();
+    let example = page.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("it has an example");
+    let config = Config::parse(example.as_bytes()).unwrap_or_else(|errors| panic!("{errors}"));
+    assert_ne!(config, Config::default());
+}
