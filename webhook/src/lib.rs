@@ -36,8 +36,6 @@ pub mod rendering;
 pub mod renderings;
 pub mod report;
 pub mod resources;
-#[cfg(test)]
-mod sample;
 pub mod server;
 pub mod situation;
 pub mod template;
@@ -46,10 +44,3 @@ pub mod workload;
 
 #[cfg(test)]
 mod sample;
-#[cfg(test)]
-mod sample;
-pub mod server;
-pub mod situation;
-pub mod template;
-pub mod validate;
-pub mod workload;
