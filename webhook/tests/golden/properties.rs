@@ -173,7 +173,7 @@ fn collect(value: &Value, pointer: &mut String, pointers: &mut Vec<String>) {
             members.iter().map(|(key, child)| (key.replace('~', "~0").replace('/', "~1"), child)).collect()
         }
         Value::Array(elements) => {
-            elements.iter().take(3).enumerate().map(|(index, child)| (index.to_string(), child)).collect()
+            elements.iter().take(2).enumerate().map(|(index, child)| (index.to_string(), child)).collect()
         }
         _ => Vec::new(),
     };
