@@ -147,6 +147,9 @@ fn capabilities(container: &Container<'_>) -> Option<Refusal> {
     let what = format!("adds capabilities ({})", refused.join(", "));
     let instead = match container.list {
         List::Ephemeral => "use kubectl debug with --profile=restricted",
+        _ if refused.contains(&"SYS_PTRACE") => {
+            "leave them out of securityContext.capabilities.add (kubectl debug --copy-to does with --profile=restricted)"
+        }
         _ => "leave them out of securityContext.capabilities.add",
     };
     Some(refusal(&container.place(), &what, instead))
