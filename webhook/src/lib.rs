@@ -36,10 +36,11 @@ pub mod rendering;
 pub mod renderings;
 pub mod report;
 pub mod resources;
-#[cfg(test)]
-mod sample;
 pub mod server;
 pub mod situation;
 pub mod template;
 pub mod validate;
 pub mod workload;
+
+#[cfg(test)]
+mod sample;
