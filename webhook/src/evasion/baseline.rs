@@ -196,6 +196,6 @@ fn is_unset(value: &Value) -> bool {
 
 fn refusal(place: &str, what: &str, instead: &str) -> Refusal {
     let message =
-        format!("{place} {what}, which Pod Security \"baseline\" forbids and would lead around the sidecar; {instead}");
+        format!("{place} {what}, against Pod Security \"baseline\", which comes with the required sidecar; {instead}");
     Refusal::new(Reason::Baseline, message)
 }
