@@ -3,7 +3,7 @@
 CARGO ?= cargo
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fmt test-tools check-tools api-server advisories clean
+.PHONY: help demo test golden check fmt test-tools check-tools api-server advisories clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -14,6 +14,9 @@ demo: ## build, and show a pod that gets its sidecar, an allowed and a refused r
 test: test-tools api-server ## run every test that needs no cluster
 	$(CARGO) test --locked --workspace
 
+golden: ## write what the webhook's golden tests expect; look at the diff before you commit it
+	UPDATE_GOLDEN=1 $(CARGO) test --locked -p sandgate-webhook --test golden
+
 check: check-tools ## formatting, clippy without warnings, licences and sources of dependencies
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- --deny warnings
@@ -22,7 +25,7 @@ check: check-tools ## formatting, clippy without warnings, licences and sources 
 fmt: ## format the code
 	$(CARGO) fmt --all
 
-test-tools: ## install what `make test` uses: packages, target/venv, target/node
+test-tools: ## install what `make test` uses: packages, target/venv, target/checkov-venv, target/node
 	@scripts/test-tools
 
 api-server: ## build kube-apiserver, kubectl and etcd from Go modules into target/kubernetes

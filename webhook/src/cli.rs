@@ -191,7 +191,7 @@ pub fn parse(
 }
 
 fn serve(matches: &ArgMatches, variables: &[(OsString, OsString)]) -> Result<Serve, Stop> {
-    let from_pod = |flag: &str, variable: &str| {
+    let from_pod = |flag: &str, variable: &str, parse: fn(&str) -> Result<String, String>| {
         let found = variables.iter().find(|(name, value)| name == variable && !value.is_empty());
         let text = optional(matches, flag).or_else(|| found.map(|(_, value)| value.to_string_lossy().into_owned()));
         let wrong = |why: &str| Stop {
@@ -199,12 +199,12 @@ fn serve(matches: &ArgMatches, variables: &[(OsString, OsString)]) -> Result<Ser
             code: WRONG_USAGE,
         };
         let text = text.ok_or_else(|| wrong("is missing"))?;
-        name::subdomain(&text).map_err(|why| wrong(&why))
+        parse(&text).map_err(|why| wrong(&why))
     };
     Ok(Serve {
         config: one(matches, "config"),
-        namespace: from_pod("namespace", "POD_NAMESPACE")?,
-        pod_name: from_pod("pod-name", "POD_NAME")?,
+        namespace: from_pod("namespace", "POD_NAMESPACE", name::label)?,
+        pod_name: from_pod("pod-name", "POD_NAME", name::subdomain)?,
         log_format: if one::<String>(matches, "log-format") == "text" { LogFormat::Text } else { LogFormat::Json },
         log_level: one(matches, "log-level"),
     })

@@ -88,6 +88,19 @@ fn a_broken_configuration_ends_serve_with_64_and_every_problem() {
 }
 
 #[test]
+fn serve_logs_the_hash_of_its_configuration_as_json_and_needs_a_cluster() {
+    let (dir, path) = file("server: {listen: '127.0.0.1:0', adminListen: '127.0.0.1:0'}\n");
+    let path = path.to_str().unwrap();
+    let arguments = ["serve", "--config", path, "--namespace", "a", "--pod-name", "b"];
+    let (code, stdout, stderr) = said(&webhook().args(arguments).env("HOME", dir.path()).output().unwrap());
+    assert_eq!((code, stdout.as_str()), (Some(1), ""), "{stderr}");
+    let lines = stderr.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let loaded = lines.into_iter().find(|line| line["message"] == "configuration loaded").unwrap();
+    let (_, valid, _) = ran(&["validate-config", path]);
+    assert!(valid.contains(loaded["hash"].as_str().unwrap()), "{loaded}");
+}
+
+#[test]
 fn a_broken_configuration_ends_the_offline_commands_with_64() {
     let (_dir, path) = file(BROKEN);
     for command in [&["inject", "-f", "-"][..], &["explain", "-f", "-"], &["report"]] {

@@ -1,4 +1,4 @@
-//! What others may change in a genuine sidecar: resources within bounds, and what the configuration tolerates by name.
+//! What others may add to a genuine sidecar: what the configuration tolerates by name, and what API servers add.
 //! Never anything that decides what runs, with which rights, or what it reads.
 
 use std::collections::HashSet;
@@ -9,8 +9,6 @@ use crate::config::Sidecar;
 use crate::evasion::path;
 use crate::names::{SERVICE_ACCOUNT_DIR, VOLUMES};
 use crate::pod;
-use crate::resources::{Quantity, Resources};
-use crate::situation::Situation;
 
 /// Beginnings of names that a program or its libraries read whatever the configuration says: never tolerated.
 const READ: [&str; 8] = ["SANDGATE_", "LD_", "GLIBC_", "MALLOC_", "MIMALLOC_", "RUST_", "TOKIO_", "SSL_"];
@@ -25,6 +23,10 @@ pub(super) fn strip(sidecar: &Sidecar, expected: &Value, pod: &Value, found: &mu
     if fields.get("resizePolicy").is_some_and(is_default_resize_policy) {
         fields.remove("resizePolicy");
     }
+    // The API server's plugin AlwaysPullImages says it for every container; the image is the same.
+    if fields.get("imagePullPolicy").is_some_and(|policy| policy == "Always") {
+        fields.insert("imagePullPolicy".to_owned(), expected.get("imagePullPolicy").cloned().unwrap_or_default());
+    }
     let accepted = |image: &Value| sidecar.accepted_images.iter().any(|accepted| image == accepted.as_str());
     if fields.get("image").is_some_and(accepted) {
         fields.insert("image".to_owned(), expected.get("image").cloned().unwrap_or_default());
@@ -35,71 +37,6 @@ pub(super) fn strip(sidecar: &Sidecar, expected: &Value, pod: &Value, found: &mu
     if let Some(mounts) = fields.get_mut("volumeMounts").and_then(Value::as_array_mut) {
         mounts
             .retain(|mount| !is_tolerated_mount(sidecar, expected, mount) && !is_service_account(expected, pod, mount));
-    }
-}
-
-/// What is wrong with the resources of a pod's sidecar. A LimitRange and an autoscaler may change requests and limits
-/// within the configured bounds, and a LimitRange adds ephemeral storage; devices and claims are nobody's business.
-pub(super) fn resources(situation: &Situation<'_>, container: &Value) -> Option<String> {
-    let Sidecar { resources, resources_min: min, resources_max: max, .. } = &situation.config.sidecar;
-    let field = |name: &str| container.get("resources").and_then(|resources| resources.get(name));
-    for (list, rows) in [
-        (
-            "requests",
-            [
-                ("cpu", row(resources, min, max, |r| &r.cpu_request)),
-                ("memory", row(resources, min, max, |r| &r.memory_request)),
-            ],
-        ),
-        (
-            "limits",
-            [
-                ("cpu", row(resources, min, max, |r| &r.cpu_limit)),
-                ("memory", row(resources, min, max, |r| &r.memory_limit)),
-            ],
-        ),
-    ] {
-        for (name, [own, min, max]) in rows {
-            let Some(text) = field(list).and_then(|amounts| amounts.get(name)) else {
-                return Some(format!("resources.{list}.{name} is absent instead of {own}"));
-            };
-            let amount = amount(text);
-            let fits =
-                amount.is_some_and(|amount| (min.milli()..=max.milli()).contains(&amount.milli()) || amount == *own);
-            if !fits {
-                return Some(format!("resources.{list}.{name} is {text} instead of {min} to {max}"));
-            }
-        }
-        let other = field(list).and_then(Value::as_object).into_iter().flatten();
-        if let Some((name, amount)) =
-            other.into_iter().find(|(name, _)| !["cpu", "memory", "ephemeral-storage"].contains(&name.as_str()))
-        {
-            return Some(format!("resources.{list}.{name} is {amount} instead of absent"));
-        }
-    }
-    let mut other = container.get("resources").and_then(Value::as_object).into_iter().flatten();
-    let (name, value) = other.find(|(name, value)| {
-        !["requests", "limits"].contains(&name.as_str()) && !value.is_null() && **value != json!([])
-    })?;
-    Some(format!("resources.{name} is {value} instead of absent"))
-}
-
-/// One amount of three resources.
-fn row<'a>(
-    own: &'a Resources,
-    min: &'a Resources,
-    max: &'a Resources,
-    of: fn(&Resources) -> &Quantity,
-) -> [&'a Quantity; 3] {
-    [of(own), of(min), of(max)]
-}
-
-/// A quantity, also where an author wrote a number.
-fn amount(value: &Value) -> Option<Quantity> {
-    match value {
-        Value::String(text) => Quantity::parse(text).ok(),
-        Value::Number(number) => Quantity::parse(&number.to_string()).ok(),
-        _ => None,
     }
 }
 
