@@ -23,6 +23,7 @@ pub mod logging;
 pub mod metrics;
 pub mod mode;
 pub mod mutate;
+pub mod name_servers;
 pub mod names;
 pub mod namespace;
 pub mod namespaces;
@@ -36,8 +37,7 @@ pub mod rendering;
 pub mod renderings;
 pub mod report;
 pub mod resources;
-#[cfg(test)]
-mod sample;
+pub mod serve;
 pub mod server;
 pub mod situation;
 pub mod template;
@@ -46,10 +46,3 @@ pub mod workload;
 
 #[cfg(test)]
 mod sample;
-#[cfg(test)]
-mod sample;
-pub mod server;
-pub mod situation;
-pub mod template;
-pub mod validate;
-pub mod workload;
