@@ -48,6 +48,9 @@ pub async fn serve(arguments: &cli::Serve) -> anyhow::Result<()> {
     let listener = listen("server.listen", config.server.listen)?;
     let admin = listen("server.adminListen", config.server.admin_listen)?;
 
+    let (reviews_at, admin_at) = (listener.local_addr()?, admin.local_addr()?);
+    tracing::info!(listen = %reviews_at, admin = %admin_at, "started; not ready yet");
+
     let client = cluster::client().await.context("no access to the API server")?;
     let identity = Identity { namespace: arguments.namespace.clone(), replica: arguments.pod_name.clone() };
     let rendering = in_force.rendering.clone();
