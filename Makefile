@@ -25,7 +25,7 @@ check: check-tools ## formatting, clippy without warnings, licences and sources 
 fmt: ## format the code
 	$(CARGO) fmt --all
 
-test-tools: ## install what `make test` uses: packages, target/venv, target/node
+test-tools: ## install what `make test` uses: packages, target/venv, target/checkov-venv, target/node
 	@scripts/test-tools
 
 api-server: ## build kube-apiserver, kubectl and etcd from Go modules into target/kubernetes

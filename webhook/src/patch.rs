@@ -59,7 +59,7 @@ pub fn containers(situation: &Situation<'_>, pod: &Value, chosen: impl Fn(&Conta
     let mut raised = Vec::new();
     for container in pod::containers(spec).filter(|container| !is_sidecar(container) && chosen(container)) {
         environment.patch(&mut draft, &container);
-        mounts::patch(&mut draft, &container, &situation.rendering.trust_mount, required);
+        mounts::patch(&mut draft, situation, &container);
         if required && capabilities::patch(&mut draft, &container) {
             raised.push(container.name());
         }

@@ -41,7 +41,7 @@ pub fn validate_policy(namespace: &Namespace, config: &Config, request: &Request
     }
     let is_policy = is_named(namespace, config, request) || is_labelled(object) || is_labelled(&request.old_object);
     if !is_policy {
-        return Decision { warnings: odd_label(object).into_iter().collect(), ..Decision::pass(Reason::NotAsked) };
+        return other(namespace, object);
     }
     match policy_of(object) {
         Ok(policy) => sound(&policy),
@@ -86,6 +86,22 @@ fn name(request: &Request) -> &str {
 fn is_labelled(object: &Value) -> bool {
     let labels = object.pointer("/metadata/labels");
     labels.and_then(|labels| labels.get(POLICY_LABEL)).and_then(Value::as_str) == Some("true")
+}
+
+/// A ConfigMap that nothing makes a policy. Where pods may name one, it may still become one: then it is worth a word
+/// that the sidecar would refuse it, but no refusal, for other programs too call their files `policy.yaml`.
+fn other(namespace: &Namespace, object: &Value) -> Decision {
+    let mut warnings: Vec<String> = odd_label(object).into_iter().collect();
+    let holds = object.get("data").is_some_and(|data| data.get(POLICY_KEY).is_some());
+    if holds
+        && namespace.pod_policy.as_deref() == Some("allowed")
+        && let Err(problems) = policy_of(object)
+    {
+        warnings.push("a pod that names this ConfigMap as its policy would reach nothing:".to_owned());
+        warnings.extend(problems);
+    }
+    let warnings = shortened(bounded(warnings, MAX_WARNINGS, ALL), MAX_WARNING);
+    Decision { warnings, ..Decision::pass(Reason::NotAsked) }
 }
 
 /// A label that looks as if it was to make the ConfigMap a policy, and does not.

@@ -32,6 +32,7 @@ golden! {
     ca_secret_required
     committed_inject_output
     copied_pod_of_an_older_version
+    debug_with_ptrace
     default_container_chosen
     duplicate_names_enabled
     duplicate_names_required
@@ -39,8 +40,11 @@ golden! {
     empty_proxy_variable
     envfrom
     ephemeral_container
+    ephemeral_container_nothing_new
+    ephemeral_container_required
     ephemeral_container_without_sidecar_enabled
     ephemeral_container_without_sidecar_required
+    evasion_and_clash
     existing_proxy_both_cases_enabled
     existing_proxy_both_cases_required
     forged_sidecar
@@ -51,6 +55,7 @@ golden! {
     image_pull_secrets
     init_containers
     jobs
+    key_mounted
     manager_pod
     manager_warm_pod
     mirror_pod_enabled
@@ -66,6 +71,7 @@ golden! {
     opt_out_enabled
     opt_out_required
     own_trust_mount
+    plain_required
     pod_label_misspelt
     pod_level_guaranteed
     pod_level_resources
@@ -73,16 +79,19 @@ golden! {
     policy_of_namespace
     policy_of_pod_allowed
     policy_of_pod_refused
+    port_clash
     references_in_values
     reinvocation_with_added_container
     resources_by_annotation
     resources_of_namespace_broken
     resources_out_of_bounds
+    restricted_pod
     slash_and_tilde_keys
     unknown_fields
     update_of_a_pod
     valuefrom_enabled
     valuefrom_required
+    volume_name_clash
     windows_by_node_selector
     windows_enabled
     windows_required

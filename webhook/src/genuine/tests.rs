@@ -345,3 +345,76 @@ fn a_running_pod_keeps_its_sidecar_when_policy_and_resources_have_changed_since(
     let forged = with(&pod, &format!("{SIDECAR}/args"), json!(["serve"]));
     assert!(matches!(running_sidecar(&sample.situation(), &forged), Genuine::Ours { .. }));
 }
+
+/// Every place in `value`, as pointers below `pointer`.
+fn places(pointer: &str, value: &Value, all: &mut Vec<String>) {
+    all.push(pointer.to_owned());
+    match value {
+        Value::Object(fields) => {
+            fields.iter().for_each(|(field, value)| places(&format!("{pointer}/{}", pod::escaped(field)), value, all));
+        }
+        Value::Array(elements) => {
+            elements.iter().enumerate().for_each(|(index, value)| places(&format!("{pointer}/{index}"), value, all));
+        }
+        _ => {}
+    }
+}
+
+/// Something else of the same kind.
+fn another(value: &Value) -> Value {
+    match value {
+        Value::Null => json!("x"),
+        Value::Bool(value) => json!(!value),
+        Value::Number(number) => json!(number.as_i64().unwrap() + 1),
+        Value::String(text) => json!(format!("{text}x")),
+        Value::Array(elements) => elements.iter().cloned().chain([json!({"name": "x"})]).collect(),
+        Value::Object(fields) => {
+            let mut fields = fields.clone();
+            fields.insert("another".to_owned(), json!("x"));
+            fields.into()
+        }
+    }
+}
+
+#[test]
+fn no_place_of_the_sidecar_or_of_our_volumes_can_change_or_leave_unnoticed_but_for_defaults_and_amounts() {
+    let sample = Sample::new();
+    let pod = sample.pod();
+    let mut all = Vec::new();
+    places(SIDECAR, pod.pointer(SIDECAR).unwrap(), &mut all);
+    places("/spec/volumes", pod.pointer("/spec/volumes").unwrap(), &mut all);
+    let unnoticed = |changed: &Value| verdict(&sample, changed).starts_with("current");
+    let changed = all.iter().filter(|place| unnoticed(&with(&pod, place, another(pod.pointer(place).unwrap()))));
+    let left = all.iter().filter(|place| *place != "/spec/volumes" && unnoticed(&without(&pod, place)));
+    let short = |place: &String| place.trim_start_matches(SIDECAR).to_owned();
+    assert_eq!(changed.map(short).collect::<Vec<_>>(), ["/spec/volumes"], "another volume that is not ours");
+    assert_eq!(
+        left.map(short).collect::<Vec<_>>(),
+        [
+            "/ports/0/protocol",
+            "/ports/1/protocol",
+            "/env/0/valueFrom/fieldRef/apiVersion",
+            "/env/1/valueFrom/fieldRef/apiVersion",
+            "/env/2/valueFrom/fieldRef/apiVersion",
+            "/readinessProbe/httpGet/scheme",
+            "/readinessProbe/successThreshold",
+            "/readinessProbe/failureThreshold",
+            "/livenessProbe/httpGet/scheme",
+            "/livenessProbe/periodSeconds",
+            "/livenessProbe/successThreshold",
+            "/terminationMessagePath",
+            "/spec/volumes/2/configMap/defaultMode",
+        ],
+        "absent, each is what it was"
+    );
+    assert!(all.len() > 120, "{}", all.len());
+}
+
+#[test]
+fn an_image_may_be_pulled_always_and_never_less() {
+    let sample = Sample::new();
+    assert_eq!(changed(&sample, "/imagePullPolicy", json!("Always")), "current 0");
+    for policy in [json!("Never"), Value::Null] {
+        assert!(changed(&sample, "/imagePullPolicy", policy).starts_with("ours 0: imagePullPolicy"));
+    }
+}

@@ -23,6 +23,10 @@ pub(super) fn strip(sidecar: &Sidecar, expected: &Value, pod: &Value, found: &mu
     if fields.get("resizePolicy").is_some_and(is_default_resize_policy) {
         fields.remove("resizePolicy");
     }
+    // The API server's plugin AlwaysPullImages says it for every container; the image is the same.
+    if fields.get("imagePullPolicy").is_some_and(|policy| policy == "Always") {
+        fields.insert("imagePullPolicy".to_owned(), expected.get("imagePullPolicy").cloned().unwrap_or_default());
+    }
     let accepted = |image: &Value| sidecar.accepted_images.iter().any(|accepted| image == accepted.as_str());
     if fields.get("image").is_some_and(accepted) {
         fields.insert("image".to_owned(), expected.get("image").cloned().unwrap_or_default());

@@ -20,6 +20,8 @@ pub(super) struct Environment<'a> {
     required: bool,
     groups: Vec<Group<'a>>,
     renderings: Vec<&'a Rendering>,
+    /// Every host that some rendering names in `NO_PROXY`.
+    hosts: Vec<&'a str>,
 }
 
 /// Variables that are decided together: the cases of one name.
@@ -63,8 +65,14 @@ impl<'a> Environment<'a> {
                 }
             }
         }
-        let renderings = std::iter::once(situation.rendering).chain(situation.accepted).collect();
-        Self { required: situation.mode == Mode::Required, groups, renderings }
+        let renderings: Vec<&Rendering> = std::iter::once(situation.rendering).chain(situation.accepted).collect();
+        let mut hosts: Vec<&str> = values(&renderings)
+            .filter(|(name, _)| name.eq_ignore_ascii_case("no_proxy"))
+            .flat_map(|(_, text)| hosts::each(text))
+            .collect();
+        hosts.sort_unstable();
+        hosts.dedup();
+        Self { required: situation.mode == Mode::Required, groups, renderings, hosts }
     }
 
     /// Completes the environment of `container`.
@@ -133,7 +141,7 @@ impl<'a> Environment<'a> {
     /// What stands before a value of ours, if anything does.
     fn own_part<'e>(&self, entry: &Entry<'e>, separator: &str) -> Option<&'e str> {
         let text = entry.value?;
-        for (_, ours) in self.values().filter(|(name, _)| *name == entry.name) {
+        for (_, ours) in values(&self.renderings).filter(|(name, _)| *name == entry.name) {
             match text.strip_suffix(ours) {
                 Some("") => return None,
                 Some(own) => {
@@ -149,20 +157,15 @@ impl<'a> Environment<'a> {
 
     /// Hosts: the container's own, then ours. A case that is absent becomes what the other one is.
     fn merge_hosts<'c>(&'c self, group: &Group<'c>, entries: &[Entry<'c>], changes: &mut Changes<'c>) {
-        let known: Vec<&str> = self
-            .values()
-            .filter(|(name, _)| name.eq_ignore_ascii_case("no_proxy"))
-            .flat_map(|(_, text)| hosts::each(text))
-            .collect();
         let last = entries.last().and_then(|entry| entry.value);
         let merged = |entry: Option<&Entry<'_>>, ours: &str| {
             let own = entry.map_or(last, |entry| entry.value);
-            Some(own.map_or_else(|| ours.to_owned(), |own| hosts::merge(own, ours, &known)))
+            Some(own.map_or_else(|| ours.to_owned(), |own| hosts::merge(own, ours, &self.hosts)))
         };
         complete(group, entries, merged, changes);
         if self.required {
             for host in entries.iter().filter_map(|entry| entry.value).flat_map(hosts::each) {
-                if !known.contains(&host) && !changes.direct.contains(&host) {
+                if !self.hosts.contains(&host) && !changes.direct.contains(&host) {
                     changes.direct.push(host);
                 }
             }
@@ -170,16 +173,9 @@ impl<'a> Environment<'a> {
     }
 
     fn is_ours(&self, entry: &Entry<'_>) -> bool {
-        entry.value.is_some_and(|value| self.values().any(|(name, ours)| name == entry.name && ours == value))
-    }
-
-    /// Every name and value that a genuine rendering sets in some namespace.
-    fn values(&self) -> impl Iterator<Item = (&str, &str)> {
-        let both = |rendering: &'a Rendering| rendering.environment_required.iter().chain(&rendering.environment);
-        self.renderings
-            .iter()
-            .flat_map(move |rendering| both(rendering))
-            .map(|(name, value)| (name.as_str(), value.as_str()))
+        entry
+            .value
+            .is_some_and(|value| values(&self.renderings).any(|(name, ours)| name == entry.name && ours == value))
     }
 
     fn warn(&self, draft: &mut Draft, container: &Container<'_>, changes: &Changes<'_>) {
@@ -203,6 +199,12 @@ impl<'a> Environment<'a> {
             ));
         }
     }
+}
+
+/// Every name and value that one of `renderings` sets in some namespace.
+fn values<'r, 'a>(renderings: &'r [&'a Rendering]) -> impl Iterator<Item = (&'a str, &'a str)> + use<'r, 'a> {
+    let both = |rendering: &&'a Rendering| rendering.environment_required.iter().chain(&rendering.environment);
+    renderings.iter().flat_map(both).map(|(name, value)| (name.as_str(), value.as_str()))
 }
 
 /// Sets every member of `group` to what `value` says for each of its entries, or once where it has none; `None` leaves

@@ -73,6 +73,21 @@ fn a_name_that_is_still_to_be_made_is_no_policy_s_but_the_label_counts() {
 }
 
 #[test]
+fn where_pods_may_name_their_policy_a_broken_one_is_a_warning() {
+    let namespace = Namespace { pod_policy: Some("allowed".to_owned()), ..namespace() };
+    let decided = |object| {
+        let request = request("CREATE", "other", object, Value::Null);
+        validate_policy(&namespace, &Config::default(), &request)
+    };
+    let decision = decided(with(BROKEN));
+    assert_eq!((decision.reason, decision.warnings.len()), (Reason::NotAsked, 4));
+    assert!(decision.warnings[1].starts_with("policy.yaml:2: mod: "), "{:?}", decision.warnings);
+    for object in [with(SOUND), json!({"data": {"other": "x"}}), json!({})] {
+        assert_eq!(decided(object).warnings, Vec::<String>::new());
+    }
+}
+
+#[test]
 fn a_label_that_an_update_takes_away_still_makes_it_a_policy() {
     let decision = decided(&request("UPDATE", "x", with(BROKEN), labelled("true", SOUND)));
     assert_eq!(decision.reason, Reason::PolicyInvalid);

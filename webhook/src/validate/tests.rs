@@ -303,10 +303,19 @@ fn a_new_ephemeral_container_is_judged_in_a_pod_with_our_sidecar() {
 }
 
 #[test]
-fn old_ephemeral_containers_are_not_judged_again() {
-    let sample = sample(Mode::Required);
+fn only_new_containers_of_a_running_pod_are_judged() {
+    let mut sample = sample(Mode::Required);
     let old = with(&sample.pod(), "/spec/ephemeralContainers/-", json!({"name": "old", "image": "x"}));
     assert_eq!(debug(&sample, &old, &old).reason, Reason::Verified);
+    // It came in before the namespace required the sidecar.
+    let old = with(&sample.pod(), "/spec/containers/0/securityContext", json!({"privileged": true}));
+    let pod = debugged_with(&sample, &old, &json!({}));
+    assert_eq!(debug(&sample, &pod, &old).reason, Reason::Verified);
+    sample.namespace.policy = Some("renamed-since".to_owned());
+    assert_eq!(debug(&sample, &pod, &old).reason, Reason::Verified);
+    let shared = with(&old, "/spec/shareProcessNamespace", json!(true));
+    let pod = with(&pod, "/spec/shareProcessNamespace", json!(true));
+    assert_eq!(debug(&sample, &pod, &shared).reason, Reason::SharedProcesses, "the new one would see the sidecar");
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod files;
 mod namespaces;
 mod outage;
 mod renderings;
+mod reviews;
 mod rights;
 mod rotation;
 mod scene;

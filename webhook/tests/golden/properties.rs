@@ -112,6 +112,33 @@ fn no_key_of_a_ca_is_mounted_but_in_the_sidecar() {
     }
 }
 
+/// <https://kubernetes.io/docs/concepts/security/pod-security-standards/>, "restricted", in a pod whose own part meets it.
+#[test]
+fn a_pod_that_meets_pod_security_restricted_still_does() {
+    const VOLUMES: [&str; 8] =
+        ["configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret"];
+    let case = Case::load("restricted_pod");
+    let pod = apply(&case).unwrap();
+    let spec = &pod["spec"];
+    assert_eq!(spec["initContainers"].as_array().unwrap().len(), 1);
+    for container in spec["containers"].as_array().unwrap().iter().chain(spec["initContainers"].as_array().unwrap()) {
+        let context = &container["securityContext"];
+        assert_eq!(context["allowPrivilegeEscalation"], false);
+        assert_eq!(context["capabilities"], json!({"drop": ["ALL"]}));
+        assert!(context.get("privileged").is_none() && context["runAsUser"] != 0 && context["runAsNonRoot"] != false);
+        for port in container["ports"].as_array().into_iter().flatten() {
+            assert!(port.get("hostPort").is_none());
+        }
+        for hook in ["livenessProbe", "readinessProbe", "startupProbe"] {
+            assert!(container.pointer(&format!("/{hook}/httpGet/host")).is_none());
+        }
+    }
+    for volume in spec["volumes"].as_array().unwrap() {
+        let kind = volume.as_object().unwrap().keys().find(|key| *key != "name").unwrap();
+        assert!(VOLUMES.contains(&kind.as_str()), "{kind}");
+    }
+}
+
 #[test]
 fn whatever_json_comes_is_decided_without_a_panic() {
     let odd =
@@ -138,7 +165,7 @@ fn whatever_json_comes_is_decided_without_a_panic() {
     assert!(decided > 5000, "{decided}");
 }
 
-/// Every pointer into `value`.
+/// Every pointer into `value`, of a list into the first elements.
 fn collect(value: &Value, pointer: &mut String, pointers: &mut Vec<String>) {
     pointers.push(pointer.clone());
     let children: Vec<(String, &Value)> = match value {
@@ -146,7 +173,7 @@ fn collect(value: &Value, pointer: &mut String, pointers: &mut Vec<String>) {
             members.iter().map(|(key, child)| (key.replace('~', "~0").replace('/', "~1"), child)).collect()
         }
         Value::Array(elements) => {
-            elements.iter().enumerate().map(|(index, child)| (index.to_string(), child)).collect()
+            elements.iter().take(3).enumerate().map(|(index, child)| (index.to_string(), child)).collect()
         }
         _ => Vec::new(),
     };
