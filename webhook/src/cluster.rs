@@ -93,11 +93,15 @@ impl Cluster {
         Self { namespaces, renderings, certificate, tasks }
     }
 
-    /// Returns when a task ended, which only a panic makes it do: then the process should end too.
+    /// Returns when a task panicked, and why: then the process should end too. A task that has done all there was to do
+    /// is none to worry about.
     pub async fn ended(&mut self) -> String {
-        match self.tasks.join_next().await {
-            Some(Err(error)) => error.to_string(),
-            _ => "a task ended".to_owned(),
+        loop {
+            match self.tasks.join_next().await {
+                Some(Ok(())) => {}
+                Some(Err(error)) => return error.to_string(),
+                None => std::future::pending().await,
+            }
         }
     }
 }
