@@ -93,14 +93,14 @@ impl Cluster {
         Self { namespaces, renderings, certificate, tasks }
     }
 
-    /// Returns when a task panicked, and why: then the process should end too. A task that has done all there was to do
-    /// is none to worry about.
+    /// Returns when a task panicked: then the process should end too. What has done its work, as the check of the
+    /// version, ends too and is no reason.
     pub async fn ended(&mut self) -> String {
         loop {
             match self.tasks.join_next().await {
                 Some(Ok(())) => {}
                 Some(Err(error)) => return error.to_string(),
-                None => std::future::pending().await,
+                None => return "every task ended".to_owned(),
             }
         }
     }

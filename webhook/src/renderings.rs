@@ -283,10 +283,11 @@ impl Source {
                 Err(error) => return Err(self.failed(&why(&error))),
             };
             let mut published = Published::read(&object);
-            if published.is_empty() {
+            let lost = published.is_empty() && !known.is_empty();
+            if lost {
                 published = known.clone();
             }
-            if !published.add(rendering, time::OffsetDateTime::now_utc()) && object.data.is_some() {
+            if !published.add(rendering, time::OffsetDateTime::now_utc()) && !lost {
                 return Ok((published, false));
             }
             let object = published.write(object);
