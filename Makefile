@@ -8,7 +8,7 @@ CARGO ?= cargo
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: ## build, and show an allowed and a refused request with their audit lines, without internet
+demo: ## build, and show a pod that gets its sidecar, an allowed and a refused request, without internet
 	@scripts/demo
 
 test: test-tools api-server ## run every test that needs no cluster

@@ -87,6 +87,7 @@ golden! {
     resources_by_annotation
     resources_of_namespace_broken
     resources_out_of_bounds
+    restored_into_a_required_namespace
     restricted_pod
     slash_and_tilde_keys
     unknown_fields
