@@ -160,6 +160,15 @@ fn pods_that_stay_as_they_are_are_named_with_the_reason() {
 }
 
 #[test]
+fn what_an_author_wrote_cannot_steer_the_terminal() {
+    let text = pod("\"a\\e[2J\\nb\"", "hostNetwork: true");
+    let (inject, explain) = (inject(&text, &[]), run_with(&text, &["explain", "-f", "-"]));
+    assert!(inject.notes.contains("Pod default/a") && !inject.notes.contains('\u{1b}'), "{:?}", inject.notes);
+    assert!(explain.out.contains("Pod default/a") && !explain.out.contains('\u{1b}'), "{:?}", explain.out);
+    assert_eq!(inject.objects()[0]["metadata"]["name"], "a\u{1b}[2J\nb");
+}
+
+#[test]
 fn the_namespace_is_what_the_flags_say() {
     let flags = ["--namespace-annotation", "sandgate.dev/policy=strict", "--namespace-label", "required"];
     let after = inject(&pod("p", ""), &flags).objects().remove(0);
