@@ -6,6 +6,8 @@
 //! `ExternalName` with `externalName: localhost`: then `clientConfig.service.port` is a port of loopback, and the
 //! certificate is still verified for the Service's name.
 
+mod kubectl;
+
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -21,6 +23,7 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use serde_json::json;
 
+pub use self::kubectl::{Kubectl, kustomize};
 use crate::pki::{Issued, TestCa};
 
 /// How long it may take to be ready: it takes 4 s on an idle machine, and tests share theirs.
@@ -137,6 +140,16 @@ impl ApiServer {
     #[must_use]
     pub fn admin(&self) -> PathBuf {
         self.kubeconfig("admin", &[ADMIN_GROUP])
+    }
+
+    /// kubectl as `user` in `groups`.
+    ///
+    /// # Panics
+    /// With more than two groups.
+    #[must_use]
+    pub fn user(&self, user: &str, groups: &[&str]) -> Kubectl {
+        // A cache of its own: the one in the home directory goes by port, and another API server had that before.
+        Kubectl { kubeconfig: self.kubeconfig(user, groups), cache: self.directory.join("cache") }
     }
 
     /// Ends kube-apiserver and leaves etcd alone: an outage. What clients have open breaks.

@@ -10,11 +10,12 @@ mod volumes;
 use sandgate_contract::CONTAINER_NAME;
 use serde_json::Value;
 
+use crate::names::TRUST_VOLUME;
 use crate::pod::{self, Container, List};
 use crate::rendering::Rendering;
 use crate::situation::Situation;
 
-use difference::same;
+use difference::{Fields, same};
 
 /// What the container with the sidecar's name is.
 #[derive(Clone, Debug, PartialEq)]
@@ -119,8 +120,9 @@ fn verdict<'a>(situation: &Situation<'a>, pod: &Value, moment: Moment) -> Genuin
 
 /// Whether a mount is the one of the trust files that every container gets, by this configuration or an earlier one.
 pub(crate) fn is_trust_mount(situation: &Situation<'_>, mount: &Value) -> bool {
-    let made = situation.accepted.iter().chain([situation.rendering]);
-    made.map(|rendering| &rendering.trust_mount).any(|ours| same("volumeMounts", ours, mount))
+    let mut made = situation.accepted.iter().chain([situation.rendering]);
+    pod::text(mount, "/name") == Some(TRUST_VOLUME)
+        && made.any(|rendering| same("volumeMounts", &rendering.trust_mount, mount))
 }
 
 /// The first field in which the pod's sidecar or one of our volumes is not what `rendering` makes.
@@ -131,10 +133,13 @@ fn difference(
     container: &Value,
     moment: Moment,
 ) -> Option<String> {
-    let expected = &rendering.container;
-    let mut found = container.clone();
-    tolerated::strip(&situation.config.sidecar, expected, pod, &mut found);
-    difference::difference("", "", Some(expected), Some(&found))
+    let none = Fields::new();
+    let expected = rendering.container.as_object().filter(|fields| !fields.is_empty());
+    let (Some(expected), found) = (expected, container.as_object().unwrap_or(&none)) else {
+        return Some("nothing is genuine by a rendering without a container".to_owned());
+    };
+    let instead = tolerated::without(&situation.config.sidecar, &rendering.container, pod, container);
+    difference::fields("", "", expected, found, &instead)
         .or_else(|| volumes::difference(situation, rendering, pod, moment))
         .or_else(|| (moment == Moment::Creation).then(|| resources::difference(situation, pod, container)).flatten())
 }

@@ -10,7 +10,7 @@ use anyhow::Context;
 use mimalloc::MiMalloc;
 use sandgate_webhook::cli::{self, Action};
 use sandgate_webhook::config::{self, Config, LoadError};
-use sandgate_webhook::{explain, healthcheck, inject, logging, report};
+use sandgate_webhook::{explain, healthcheck, inject, logging, report, serve};
 use tokio::runtime::Builder;
 
 #[global_allocator]
@@ -29,8 +29,11 @@ fn perform(action: Action) -> anyhow::Result<ExitCode> {
     match action {
         Action::Serve(serve) => {
             logging::start(serve.log_format, &serve.log_level)?;
-            let (_file, _config) = config::ConfigFile::open(&serve.config)?;
-            anyhow::bail!("serve is not built yet")
+            let runtime = Builder::new_multi_thread().enable_all().build().context("the runtime cannot be started")?;
+            let served = runtime.block_on(serve::serve(&serve));
+            // What is being read or asked must not keep the process.
+            runtime.shutdown_background();
+            served.map(|()| ExitCode::SUCCESS)
         }
         Action::Inject(inject) => {
             let config = configuration(inject.offline.config.as_deref())?;

@@ -34,7 +34,8 @@ pub fn validate(situation: &Situation<'_>, request: &Request) -> Decision {
 /// The decision on the final pod: all that is asked before the patch is asked again, and then what only the end shows.
 fn created(situation: &Situation<'_>, pod: &Value) -> Result<Decision, Vec<Refusal>> {
     let again = mutate::create(situation, pod);
-    if let Some(skipped) = again.as_ref().ok().filter(|decision| decision.reason.outcome() == Outcome::Skipped) {
+    let skipped = again.as_ref().ok().filter(|decision| decision.reason.outcome() == Outcome::Skipped);
+    if let Some(skipped) = skipped.filter(|_| situation.mode != Mode::Required) {
         // The warning, if there is one, has been given with the patch.
         return Ok(Decision::pass(skipped.reason));
     }

@@ -7,6 +7,8 @@
 
 #[path = "golden/case.rs"]
 mod case;
+#[path = "golden/final_pod.rs"]
+mod final_pod;
 #[path = "golden/properties.rs"]
 mod properties;
 
@@ -85,6 +87,7 @@ golden! {
     resources_by_annotation
     resources_of_namespace_broken
     resources_out_of_bounds
+    restored_into_a_required_namespace
     restricted_pod
     slash_and_tilde_keys
     unknown_fields

@@ -418,3 +418,15 @@ fn an_image_may_be_pulled_always_and_never_less() {
         assert!(changed(&sample, "/imagePullPolicy", policy).starts_with("ours 0: imagePullPolicy"));
     }
 }
+
+#[test]
+fn a_rendering_without_a_container_makes_nothing_genuine() {
+    let mut sample = Sample::new();
+    let pod = sample.pod();
+    let bare = with(&without(&pod, SIDECAR), "/spec/initContainers/-", json!({"name": "auth-proxy"}));
+    for empty in [Value::Null, json!({}), json!([])] {
+        sample.rendering.container = empty;
+        assert!(verdict(&sample, &pod).starts_with("ours 0: nothing is genuine"));
+        assert!(verdict(&sample, &bare).starts_with("foreign"));
+    }
+}

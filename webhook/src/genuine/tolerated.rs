@@ -1,14 +1,13 @@
 //! What others may add to a genuine sidecar: what the configuration tolerates by name, and what API servers add.
 //! Never anything that decides what runs, with which rights, or what it reads.
 
-use std::collections::HashSet;
-
 use serde_json::{Value, json};
 
 use crate::config::Sidecar;
 use crate::evasion::path;
+use crate::genuine::difference::{Fields, same};
 use crate::names::{SERVICE_ACCOUNT_DIR, VOLUMES};
-use crate::pod;
+use crate::pod::{self, elements};
 
 /// Beginnings of names that a program or its libraries read whatever the configuration says: never tolerated.
 const READ: [&str; 8] = ["SANDGATE_", "LD_", "GLIBC_", "MALLOC_", "MIMALLOC_", "RUST_", "TOKIO_", "SSL_"];
@@ -16,28 +15,33 @@ const READ: [&str; 8] = ["SANDGATE_", "LD_", "GLIBC_", "MALLOC_", "MIMALLOC_", "
 /// Where nobody mounts anything into the sidecar, whatever the volume is called.
 const KERNEL: [&str; 3] = ["/proc", "/sys", "/dev"];
 
-/// Takes out of a pod's sidecar what is tolerated, so that the rest is compared exactly with `expected`.
-pub(super) fn strip(sidecar: &Sidecar, expected: &Value, pod: &Value, found: &mut Value) {
-    let Some(fields) = found.as_object_mut() else { return };
-    fields.remove("resources");
-    if fields.get("resizePolicy").is_some_and(is_default_resize_policy) {
-        fields.remove("resizePolicy");
-    }
-    // The API server's plugin AlwaysPullImages says it for every container; the image is the same.
-    if fields.get("imagePullPolicy").is_some_and(|policy| policy == "Always") {
-        fields.insert("imagePullPolicy".to_owned(), expected.get("imagePullPolicy").cloned().unwrap_or_default());
+/// What a pod's sidecar has in the fields in which something is tolerated, without that, so that the rest is compared
+/// exactly with `expected`. A container may be as large as a pod: no more of it is copied than shows a difference.
+pub(super) fn without(sidecar: &Sidecar, expected: &Value, pod: &Value, found: &Value) -> Fields {
+    let mut fields = Fields::new();
+    fields.insert("resources".to_owned(), Value::Null);
+    if found.get("resizePolicy").is_some_and(is_default_resize_policy) {
+        fields.insert("resizePolicy".to_owned(), Value::Null);
     }
     let accepted = |image: &Value| sidecar.accepted_images.iter().any(|accepted| image == accepted.as_str());
-    if fields.get("image").is_some_and(accepted) {
-        fields.insert("image".to_owned(), expected.get("image").cloned().unwrap_or_default());
+    // The API server's plugin AlwaysPullImages says it for every container; the image is the same.
+    let always = |policy: &Value| policy == "Always";
+    for (field, is_as_good) in [("image", &accepted as &dyn Fn(&Value) -> bool), ("imagePullPolicy", &always)] {
+        if found.get(field).is_some_and(is_as_good) {
+            fields.insert(field.to_owned(), expected.get(field).cloned().unwrap_or_default());
+        }
     }
-    if let Some(env) = fields.get_mut("env").and_then(Value::as_array_mut) {
-        env.retain(|variable| !is_tolerated_variable(sidecar, expected, variable));
+    let is_mount =
+        |mount: &Value| is_tolerated_mount(sidecar, expected, mount) || is_service_account(expected, pod, mount);
+    let is_variable = |variable: &Value| is_tolerated_variable(sidecar, expected, variable);
+    for (field, is_tolerated) in [("env", &is_variable as &dyn Fn(&Value) -> bool), ("volumeMounts", &is_mount)] {
+        if found.get(field).is_some_and(Value::is_array) {
+            let enough = elements(expected, field).count() + 1;
+            let rest = elements(found, field).filter(|element| !is_tolerated(element)).take(enough);
+            fields.insert(field.to_owned(), rest.cloned().collect());
+        }
     }
-    if let Some(mounts) = fields.get_mut("volumeMounts").and_then(Value::as_array_mut) {
-        mounts
-            .retain(|mount| !is_tolerated_mount(sidecar, expected, mount) && !is_service_account(expected, pod, mount));
-    }
+    fields
 }
 
 /// What API servers from 1.33 on write: a resize needs no restart.
@@ -62,7 +66,7 @@ fn is_tolerated_mount(sidecar: &Sidecar, expected: &Value, mount: &Value) -> boo
     let (Some(name), Some(place)) = (pod::text(mount, "/name"), pod::text(mount, "/mountPath")) else { return false };
     let place = path::normal(place);
     let program = expected.get("command").and_then(|command| command.get(0)).and_then(Value::as_str);
-    let ours = pod::elements(expected, "volumeMounts").filter_map(|ours| pod::text(ours, "/mountPath"));
+    let ours = elements(expected, "volumeMounts").filter_map(|ours| pod::text(ours, "/mountPath"));
     let mut taken = ours.chain(program).chain(KERNEL).chain([SERVICE_ACCOUNT_DIR]).map(path::normal);
     !VOLUMES.contains(&name)
         && sidecar.tolerated_mounts.iter().any(|tolerated| tolerated == name)
@@ -73,19 +77,14 @@ fn is_tolerated_mount(sidecar: &Sidecar, expected: &Value, mount: &Value) -> boo
 /// its path. Our renderings do mount something there, so that it never comes; beside ours it is somebody's forgery.
 fn is_service_account(expected: &Value, pod: &Value, mount: &Value) -> bool {
     let name = pod::text(mount, "/name").unwrap_or_default();
-    let is_taken = pod::elements(expected, "volumeMounts")
-        .filter_map(|ours| pod::text(ours, "/mountPath"))
-        .any(|ours| path::normal(ours) == SERVICE_ACCOUNT_DIR);
     let plain = json!({"name": name, "mountPath": SERVICE_ACCOUNT_DIR, "readOnly": true});
+    if !name.starts_with("kube-api-access-") || !same("volumeMounts", &plain, mount) {
+        return false;
+    }
+    let mut ours = elements(expected, "volumeMounts").filter_map(|ours| pod::text(ours, "/mountPath"));
+    let is_taken = ours.any(|ours| path::normal(ours) == SERVICE_ACCOUNT_DIR);
     let spec = pod.get("spec").unwrap_or(&Value::Null);
-    let volumes: HashSet<&str> = pod::elements(spec, "volumes")
-        .filter(|volume| {
-            pod::elements(&volume["projected"], "sources").any(|source| source["serviceAccountToken"].is_object())
-        })
-        .filter_map(|volume| pod::text(volume, "/name"))
-        .collect();
-    !is_taken
-        && name.starts_with("kube-api-access-")
-        && volumes.contains(name)
-        && super::same("volumeMounts", &plain, mount)
+    let volume = pod::named(spec, "volumes", name).and_then(|(_, volume)| volume.get("projected"));
+    let is_token = |source: &Value| source.get("serviceAccountToken").is_some_and(Value::is_object);
+    !is_taken && volume.is_some_and(|volume| elements(volume, "sources").any(is_token))
 }

@@ -141,18 +141,13 @@ impl<'a> Environment<'a> {
     /// What stands before a value of ours, if anything does.
     fn own_part<'e>(&self, entry: &Entry<'e>, separator: &str) -> Option<&'e str> {
         let text = entry.value?;
-        for (_, ours) in values(&self.renderings).filter(|(name, _)| *name == entry.name) {
-            match text.strip_suffix(ours) {
-                Some("") => return None,
-                Some(own) => {
-                    if let Some(own) = own.strip_suffix(separator) {
-                        return Some(own);
-                    }
-                }
-                None => {}
-            }
+        let ours = values(&self.renderings).filter(|(name, _)| *name == entry.name);
+        let mut before = ours.filter_map(|(_, ours)| text.strip_suffix(ours));
+        match before.find(|own| own.is_empty() || own.ends_with(separator)) {
+            None => Some(text),
+            Some("") => None,
+            Some(own) => Some(own.strip_suffix(separator).unwrap_or(own)),
         }
-        Some(text)
     }
 
     /// Hosts: the container's own, then ours. A case that is absent becomes what the other one is.

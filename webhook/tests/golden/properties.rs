@@ -10,7 +10,7 @@ use crate::NAMES;
 use crate::case::Case;
 
 /// Every behaviour that is patched, with the pod as it comes out.
-fn patched() -> Vec<(&'static str, Case, Value)> {
+pub(crate) fn patched() -> Vec<(&'static str, Case, Value)> {
     let cases = NAMES.iter().map(|name| (*name, Case::load(name)));
     let all: Vec<_> = cases.filter_map(|(name, case)| apply(&case).map(|pod| (name, case, pod))).collect();
     assert!(all.len() >= 30, "only {} behaviours have a patch", all.len());
@@ -112,6 +112,17 @@ fn no_key_of_a_ca_is_mounted_but_in_the_sidecar() {
     }
 }
 
+/// The API server cuts one at 256 characters, and people read less.
+#[test]
+fn warnings_are_short_and_say_what_is_meant() {
+    for name in NAMES {
+        for warning in Case::load(name).decide().warnings {
+            assert!(warning.chars().count() <= 140, "{name}: {warning}");
+            assert!(!warning.contains('\n'), "{name}: {warning}");
+        }
+    }
+}
+
 /// <https://kubernetes.io/docs/concepts/security/pod-security-standards/>, "restricted", in a pod whose own part meets it.
 #[test]
 fn a_pod_that_meets_pod_security_restricted_still_does() {
@@ -166,14 +177,14 @@ fn whatever_json_comes_is_decided_without_a_panic() {
 }
 
 /// Every pointer into `value`, of a list into the first elements.
-fn collect(value: &Value, pointer: &mut String, pointers: &mut Vec<String>) {
+pub(crate) fn collect(value: &Value, pointer: &mut String, pointers: &mut Vec<String>) {
     pointers.push(pointer.clone());
     let children: Vec<(String, &Value)> = match value {
         Value::Object(members) => {
             members.iter().map(|(key, child)| (key.replace('~', "~0").replace('/', "~1"), child)).collect()
         }
         Value::Array(elements) => {
-            elements.iter().take(3).enumerate().map(|(index, child)| (index.to_string(), child)).collect()
+            elements.iter().take(2).enumerate().map(|(index, child)| (index.to_string(), child)).collect()
         }
         _ => Vec::new(),
     };
@@ -243,7 +254,7 @@ fn remove_if_empty(object: &mut serde_json::Map<String, Value>, field: &str) {
 }
 
 /// What an API server of Kubernetes 1.36 writes into a pod between two calls of a webhook.
-fn complete(pod: &mut Value) {
+pub(crate) fn complete(pod: &mut Value) {
     let spec = pod["spec"].as_object_mut().unwrap();
     for (field, value) in [
         ("restartPolicy", json!("Always")),

@@ -6,4 +6,5 @@ mod drain;
 mod floods;
 mod harness;
 mod input;
+mod process;
 mod protocols;

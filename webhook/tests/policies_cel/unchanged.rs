@@ -1,0 +1,103 @@
+//! The sidecar of a running pod stays as it is, and everything else may change as ever.
+
+use sandgate_testkit::api_server::Kubectl;
+
+use crate::cluster::{Cluster, Namespace, refused};
+
+const CHANGED: [&str; 3] = ["auth-proxy of a running pod can't be changed", "delete the pod", "VerticalPodAutoscaler"];
+
+fn with_pod(name: &str) -> Namespace<'static> {
+    let namespace = Cluster::shared().namespace(name, "required");
+    let pod = namespace.pod("pod", "");
+    namespace.create(&namespace.cluster.edit, &pod).unwrap();
+    namespace
+}
+
+fn resize(namespace: &Namespace<'_>, user: &Kubectl, list: &str, container: &str, cpu: &str) -> Result<String, String> {
+    let patch =
+        format!(r#"{{"spec":{{"{list}":[{{"name":"{container}","resources":{{"requests":{{"cpu":"{cpu}"}}}}}}]}}}}"#);
+    namespace.run(user, &["patch", "pod", "pod", "--subresource=resize", "-p", &patch])
+}
+
+/// Adds an ephemeral container to the pod, with these further fields.
+fn ephemeral(namespace: &Namespace<'_>, user: &Kubectl, name: &str, fields: &str) -> Result<String, String> {
+    let patch = format!(r#"{{"spec":{{"ephemeralContainers":[{{"name":"{name}","image":"any"{fields}}}]}}}}"#);
+    namespace.run(user, &["patch", "pod", "pod", "--subresource=ephemeralcontainers", "-p", &patch])
+}
+
+#[test]
+fn another_image_of_the_sidecar_is_refused_to_everybody() {
+    let namespace = with_pod("unchanged-image");
+    for user in namespace.everybody() {
+        let changed = namespace.run(user, &["set", "image", "pod/pod", "auth-proxy=evil"]);
+        refused(changed, "sidecar-unchanged", &CHANGED);
+        namespace.run(user, &["set", "image", "pod/pod", "workload=newer", "setup=newer"]).unwrap();
+        let both = namespace.run(user, &["set", "image", "pod/pod", "workload=newest", "auth-proxy=evil"]);
+        refused(both, "sidecar-unchanged", &CHANGED);
+    }
+}
+
+#[test]
+fn a_resize_of_the_sidecar_is_refused_to_everybody_and_one_of_the_workload_passes() {
+    let namespace = with_pod("unchanged-resize");
+    for user in namespace.everybody() {
+        for cpu in ["1m", "900m"] {
+            let resized = resize(&namespace, user, "initContainers", "auth-proxy", cpu);
+            refused(resized, "sidecar-unchanged", &CHANGED);
+        }
+        // The same amount in another spelling is no change.
+        resize(&namespace, user, "initContainers", "auth-proxy", "0.010").unwrap();
+    }
+    resize(&namespace, &namespace.cluster.edit, "containers", "workload", "20m").unwrap();
+}
+
+#[test]
+fn labels_annotations_finalizers_owners_and_deletion_pass_while_no_webhook_is_there() {
+    let namespace = with_pod("unchanged-metadata");
+    let edit = &namespace.cluster.edit;
+    namespace.run(edit, &["label", "pod", "pod", "sandgate.dev/inject=false", "claimed-by=somebody"]).unwrap();
+    namespace.run(edit, &["annotate", "pod", "pod", "a=b"]).unwrap();
+    let owner = r#"{"apiVersion":"v1","kind":"ConfigMap","name":"any","uid":"cb3e0c0e-4a5c-4b0a-8b0e-111111111111"}"#;
+    for (field, value) in
+        [("finalizers", r#"["example.com/hold"]"#), ("finalizers", "null"), ("ownerReferences", owner)]
+    {
+        let value = if field == "ownerReferences" { format!("[{value}]") } else { value.to_owned() };
+        let patch = format!(r#"{{"metadata":{{"{field}":{value}}}}}"#);
+        namespace.run(&namespace.cluster.admin, &["patch", "pod", "pod", "--type=merge", "-p", &patch]).unwrap();
+    }
+    namespace.run(edit, &["delete", "pod", "pod", "--now"]).unwrap();
+}
+
+#[test]
+fn an_ephemeral_container_may_join_the_workload_and_not_the_sidecar() {
+    let namespace = with_pod("unchanged-ephemeral");
+    for user in namespace.everybody() {
+        let joined = ephemeral(&namespace, user, "spy", r#","targetContainerName":"auth-proxy""#);
+        refused(joined, "sidecar-unchanged", &["can't target auth-proxy", "--target", "kubectl logs"]);
+        let mount = r#","volumeMounts":[{"name":"sandgate-ca","mountPath":"/k"}]"#;
+        let mounted = ephemeral(&namespace, user, "thief", mount);
+        refused(mounted, "sidecar-unchanged", &["can't mount the volumes of the sidecar", "sandgate-trust"]);
+    }
+    let edit = &namespace.cluster.edit;
+    ephemeral(&namespace, edit, "first", r#","targetContainerName":"workload""#).unwrap();
+    let trust = r#","volumeMounts":[{"name":"sandgate-trust","mountPath":"/etc/proxy-ca","readOnly":true}]"#;
+    ephemeral(&namespace, edit, "second", trust).unwrap();
+}
+
+#[test]
+fn what_a_pod_had_before_its_namespace_required_anything_holds_nothing_up() {
+    let namespace = Cluster::shared().namespace("unchanged-before", "");
+    let edit = &namespace.cluster.edit;
+    namespace.create(edit, &namespace.pod("pod", "")).unwrap();
+    ephemeral(&namespace, edit, "spy", r#","targetContainerName":"auth-proxy""#).unwrap();
+    let plain =
+        "apiVersion: v1\nkind: Pod\nmetadata: {name: plain}\nspec: {containers: [{name: auth-proxy, image: any}]}";
+    namespace.create(edit, plain).unwrap();
+
+    let labelled = ["label", "namespace", "unchanged-before", "sandgate.dev/inject=required"];
+    namespace.cluster.admin.run(&labelled).unwrap();
+    for (number, pod) in ["pod", "plain", "pod", "plain"].iter().enumerate() {
+        namespace.run(edit, &["label", "pod", pod, &format!("try-{number}=yes")]).unwrap();
+    }
+    ephemeral(&namespace, edit, "other", r#","targetContainerName":"workload""#).unwrap();
+}
