@@ -3,16 +3,19 @@
 CARGO ?= cargo
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fmt test-tools check-tools api-server advisories clean
+.PHONY: help demo test golden check fmt test-tools check-tools api-server advisories clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: ## build, and show an allowed and a refused request with their audit lines, without internet
+demo: ## build, and show a pod that gets its sidecar, an allowed and a refused request, without internet
 	@scripts/demo
 
 test: test-tools api-server ## run every test that needs no cluster
 	$(CARGO) test --locked --workspace
+
+golden: ## write what the webhook's golden tests expect; look at the diff before you commit it
+	UPDATE_GOLDEN=1 $(CARGO) test --locked -p sandgate-webhook --test golden
 
 check: check-tools ## formatting, clippy without warnings, licences and sources of dependencies
 	$(CARGO) fmt --all --check

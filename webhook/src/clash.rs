@@ -32,19 +32,38 @@ pub fn check(situation: &Situation<'_>, pod: &Value) -> Vec<Refusal> {
     let mut refusals = Vec::new();
     refusals.extend(foreign_container(&sidecar));
     refusals.extend(VOLUMES.iter().filter_map(|name| foreign_volume(&sidecar, spec, name)));
-    for container in containers(spec).filter(|container| !sidecar.is(container)) {
-        refusals.extend(check_container(situation, &sidecar, &container));
-    }
+    refusals.extend(in_containers(situation, &sidecar, spec, |_| true));
     refusals.extend(secret::in_spec(&situation.config.ca.secret_name, &sidecar, spec));
     refusals
 }
 
-/// Everything in one container, which is not the sidecar, that clashes with what we put in.
-pub(crate) fn check_container(
+/// The same for the `chosen` containers of a running pod alone: its new ephemeral ones.
+#[must_use]
+pub fn check_containers(
+    situation: &Situation<'_>,
+    pod: &Value,
+    chosen: impl Fn(&Container<'_>) -> bool,
+) -> Vec<Refusal> {
+    let spec = pod.get("spec").unwrap_or(&Value::Null);
+    let malformed = shape::check(spec);
+    if !malformed.is_empty() {
+        return malformed;
+    }
+    in_containers(situation, &genuine::running_sidecar(situation, pod), spec, chosen)
+}
+
+fn in_containers(
     situation: &Situation<'_>,
     sidecar: &Genuine<'_>,
-    container: &Container<'_>,
+    spec: &Value,
+    chosen: impl Fn(&Container<'_>) -> bool,
 ) -> Vec<Refusal> {
+    let others = containers(spec).filter(|container| !sidecar.is(container) && chosen(container));
+    others.flat_map(|container| check_container(situation, sidecar, &container)).collect()
+}
+
+/// Everything in one container, which is not the sidecar, that clashes with what we put in.
+fn check_container(situation: &Situation<'_>, sidecar: &Genuine<'_>, container: &Container<'_>) -> Vec<Refusal> {
     let mut refusals = Vec::new();
     let carried = sidecar.index().is_some();
     refusals.extend(elements(container.json, "volumeMounts").filter_map(|mount| {

@@ -1,5 +1,6 @@
 //! The command line: arguments and environment become one [`Action`], or a text with an exit code. Does nothing itself.
 
+mod flags;
 mod help;
 
 use std::collections::BTreeMap;
@@ -10,10 +11,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::builder::{PossibleValuesParser, TypedValueParser};
-use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
-use sandgate_policy::quantity;
+use clap::ArgMatches;
 
+use self::flags::command;
 use crate::config::value::name;
 use crate::mode::Mode;
 
@@ -191,7 +191,7 @@ pub fn parse(
 }
 
 fn serve(matches: &ArgMatches, variables: &[(OsString, OsString)]) -> Result<Serve, Stop> {
-    let from_pod = |flag: &str, variable: &str| {
+    let from_pod = |flag: &str, variable: &str, parse: fn(&str) -> Result<String, String>| {
         let found = variables.iter().find(|(name, value)| name == variable && !value.is_empty());
         let text = optional(matches, flag).or_else(|| found.map(|(_, value)| value.to_string_lossy().into_owned()));
         let wrong = |why: &str| Stop {
@@ -199,12 +199,12 @@ fn serve(matches: &ArgMatches, variables: &[(OsString, OsString)]) -> Result<Ser
             code: WRONG_USAGE,
         };
         let text = text.ok_or_else(|| wrong("is missing"))?;
-        name::subdomain(&text).map_err(|why| wrong(&why))
+        parse(&text).map_err(|why| wrong(&why))
     };
     Ok(Serve {
         config: one(matches, "config"),
-        namespace: from_pod("namespace", "POD_NAMESPACE")?,
-        pod_name: from_pod("pod-name", "POD_NAME")?,
+        namespace: from_pod("namespace", "POD_NAMESPACE", name::label)?,
+        pod_name: from_pod("pod-name", "POD_NAME", name::subdomain)?,
         log_format: if one::<String>(matches, "log-format") == "text" { LogFormat::Text } else { LogFormat::Json },
         log_level: one(matches, "log-level"),
     })
@@ -228,129 +228,6 @@ fn one<T: Clone + Send + Sync + 'static>(matches: &ArgMatches, name: &str) -> T 
 
 fn optional<T: Clone + Send + Sync + 'static>(matches: &ArgMatches, name: &str) -> Option<T> {
     matches.get_one::<T>(name).cloned()
-}
-
-fn command() -> Command {
-    Command::new("sandgate-webhook")
-        .version(env!("CARGO_PKG_VERSION"))
-        .about(help::ABOUT)
-        .help_template(help::TEMPLATE)
-        .after_help(help::EXAMPLES)
-        .max_term_width(100)
-        .subcommand_required(true)
-        .disable_help_subcommand(true)
-        .subcommands([
-            subcommand("serve", help::SERVE, help::SERVE_EXAMPLES).args(serve_flags()),
-            subcommand("inject", help::INJECT, help::INJECT_EXAMPLES)
-                .args(offline_flags())
-                .arg(flag("diff").action(ArgAction::SetTrue).help("Print what changes, as a unified diff")),
-            subcommand("explain", help::EXPLAIN, help::EXPLAIN_EXAMPLES).args(offline_flags()),
-            subcommand("report", help::REPORT, help::REPORT_EXAMPLES).args([
-                flag("namespace")
-                    .short('n')
-                    .value_name("NAME")
-                    .value_parser(name::label)
-                    .help("Look at this namespace only [default: every labelled one]"),
-                flag("output")
-                    .short('o')
-                    .value_name("FORMAT")
-                    .value_parser(["table", "json"])
-                    .default_value("table")
-                    .help("How the list is written"),
-                config().help("The configuration that sidecars are compared with [default: none, the defaults]"),
-            ]),
-            subcommand("validate-config", help::VALIDATE_CONFIG, help::VALIDATE_CONFIG_EXAMPLES).arg(
-                Arg::new("file")
-                    .value_name("FILE")
-                    .required(true)
-                    .value_parser(value_parser!(PathBuf))
-                    .help("The configuration file"),
-            ),
-            subcommand("healthcheck", help::HEALTHCHECK, help::HEALTHCHECK_EXAMPLES).args([
-                flag("wait")
-                    .value_name("TIME")
-                    .value_parser(quantity::duration)
-                    .help("Go on asking for this long until it is well, such as 10s; without it, ask once"),
-                flag("address")
-                    .value_name("ADDR:PORT")
-                    .value_parser(value_parser!(SocketAddr))
-                    .help("The health port (server.adminListen) [default: port 8081 on ::1 and 127.0.0.1]"),
-            ]),
-        ])
-}
-
-fn subcommand(name: &'static str, about: &'static str, examples: &'static str) -> Command {
-    Command::new(name).about(about).help_template(help::TEMPLATE).after_help(examples)
-}
-
-fn flag(name: &'static str) -> Arg {
-    Arg::new(name).long(name)
-}
-
-fn config() -> Arg {
-    flag("config").value_name("FILE").value_parser(value_parser!(PathBuf))
-}
-
-fn serve_flags() -> [Arg; 5] {
-    [
-        config().required(true).help("The configuration file, read again whenever its content changes"),
-        flag("namespace").value_name("NAME").help("The webhook's own namespace [POD_NAMESPACE]"),
-        flag("pod-name").value_name("NAME").help("The webhook's own pod [POD_NAME]"),
-        flag("log-format")
-            .value_name("FORMAT")
-            .value_parser(PossibleValuesParser::new(["json", "text"]))
-            .default_value("json")
-            .help("How the log on stderr is written"),
-        flag("log-level")
-            .value_name("FILTER")
-            .value_parser(log_level)
-            .default_value("info")
-            .help("error, warn, info, debug or trace, or a list such as info,kube_client=debug"),
-    ]
-}
-
-fn offline_flags() -> [Arg; 5] {
-    let source = clap::builder::OsStringValueParser::new().map(|text| match text.as_os_str() {
-        dash if dash == "-" => Source::Stdin,
-        _ => Source::File(text.into()),
-    });
-    [
-        flag("filename")
-            .short('f')
-            .value_name("FILE|-")
-            .required(true)
-            .action(ArgAction::Append)
-            .value_parser(source)
-            .help("A YAML or JSON file, - for stdin; may be repeated"),
-        config().help("The webhook's configuration file [default: none, the defaults]"),
-        flag("namespace-label")
-            .value_name("VALUE")
-            .default_value("enabled")
-            .help("The namespace's label sandgate.dev/inject: enabled, required, disabled, or none for no label"),
-        flag("namespace-annotation")
-            .value_name("KEY=VALUE")
-            .action(ArgAction::Append)
-            .value_parser(annotation)
-            .help("An annotation of the namespace, such as sandgate.dev/policy=strict; may be repeated"),
-        flag("namespace").value_name("NAME").value_parser(name::label).help("The namespace of objects that name none"),
-    ]
-}
-
-fn annotation(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
-        _ => Err("write KEY=VALUE, such as sandgate.dev/policy=strict".to_owned()),
-    }
-}
-
-/// A filter of `tracing-subscriber`, kept as text; it was parsed once here, so it parses again.
-fn log_level(text: &str) -> Result<String, String> {
-    // A lone word is a level. The filter itself would take a misspelt level for the name of a target.
-    let is_level = || ["off", "error", "warn", "info", "debug", "trace"].contains(&text);
-    match tracing_subscriber::EnvFilter::builder().parse(text) {
-        Ok(_) if text.contains(['=', ',']) || is_level() => Ok(text.to_owned()),
-        _ => Err("write off, error, warn, info, debug, trace, or a list such as info,kube_client=debug".to_owned()),
-    }
 }
 
 #[cfg(test)]

@@ -93,11 +93,15 @@ impl Cluster {
         Self { namespaces, renderings, certificate, tasks }
     }
 
-    /// Returns when a task ended, which only a panic makes it do: then the process should end too.
+    /// Returns when a task panicked: then the process should end too. What has done its work, as the check of the
+    /// version, ends too and is no reason.
     pub async fn ended(&mut self) -> String {
-        match self.tasks.join_next().await {
-            Some(Err(error)) => error.to_string(),
-            _ => "a task ended".to_owned(),
+        loop {
+            match self.tasks.join_next().await {
+                Some(Ok(())) => {}
+                Some(Err(error)) => return error.to_string(),
+                None => return "every task ended".to_owned(),
+            }
         }
     }
 }

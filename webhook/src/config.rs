@@ -21,7 +21,7 @@ use sandgate_policy::Problem;
 use serde_json::Value;
 
 pub use self::document::markdown;
-pub use self::file::{ConfigFile, LoadError};
+pub use self::file::{ConfigFile, LoadError, load};
 use self::table::SECTIONS;
 use crate::names::POLICY_CONFIG_MAP;
 use crate::resources::Resources;

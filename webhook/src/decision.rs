@@ -8,6 +8,9 @@ use crate::reason::{Outcome, Reason};
 pub const EGRESS_ADVISORY: &str =
     "egress is advisory: a program that ignores the proxy variables can still reach the network directly";
 
+/// How many refusals one message tells.
+const MAX_TOLD: usize = 32;
+
 /// Why an object is refused, in words.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
@@ -45,14 +48,18 @@ impl Decision {
         Self { reason, message: reason.meaning().trim().to_owned(), warnings: Vec::new(), patch: Vec::new() }
     }
 
-    /// A refusal for all of `refusals`, under the first one's code.
+    /// A refusal for all of `refusals`, under the first one's code. A pod can be refused for thousands of mounts; the
+    /// message tells the first of them, and how many more there are.
     ///
     /// # Panics
     /// When there is none.
     #[must_use]
     pub fn refuse(refusals: &[Refusal]) -> Self {
         let reason = refusals.first().expect("a refusal has a reason").reason;
-        let messages: Vec<&str> = refusals.iter().map(|refusal| refusal.message.as_str()).collect();
+        let mut messages: Vec<&str> = refusals.iter().map(|refusal| refusal.message.as_str()).take(MAX_TOLD).collect();
+        let more = refusals.len() - messages.len();
+        let more = (more > 0).then(|| format!("and {more} more"));
+        messages.extend(more.as_deref());
         Self { reason, message: messages.join("; "), warnings: Vec::new(), patch: Vec::new() }
     }
 
@@ -66,5 +73,18 @@ impl Decision {
 impl From<Refusal> for Decision {
     fn from(refusal: Refusal) -> Self {
         Self::refuse(&[refusal])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_tells_the_first_reasons_and_how_many_more_there_are() {
+        let refusals: Vec<Refusal> = (0..40).map(|n| Refusal::new(Reason::Baseline, format!("fault {n}"))).collect();
+        assert_eq!(Decision::refuse(&refusals[..2]).message, "fault 0; fault 1");
+        assert!(Decision::refuse(&refusals[..32]).message.ends_with("; fault 31"));
+        assert!(Decision::refuse(&refusals).message.ends_with("; fault 31; and 8 more"));
     }
 }

@@ -3,11 +3,14 @@
 
 mod json;
 mod scalar;
+mod style;
 mod tree;
 
 use std::fmt;
 
 use serde_json::Value;
+
+use self::style::Styled;
 
 /// The largest file that is read, in bytes.
 pub const MAX_BYTES: usize = 16 << 20;
@@ -83,13 +86,13 @@ pub fn read(text: &[u8]) -> Result<Vec<Document>, Fault> {
 /// When the writer fails; no JSON is known for which it does.
 pub fn write<'a>(objects: impl IntoIterator<Item = &'a Value>) -> Result<String, serde_saphyr::ser_error::Error> {
     // Long texts stay on one line: folded, they are hard to compare and to search.
-    let options = serde_saphyr::ser_options! { folded_wrap_chars: 1 << 24 };
+    let options = serde_saphyr::ser_options! { prefer_block_scalars: false };
     let mut text = String::new();
     for object in objects {
         if !text.is_empty() {
             text.push_str("---\n");
         }
-        text.push_str(&serde_saphyr::to_string_with_options(object, options.clone())?);
+        text.push_str(&serde_saphyr::to_string_with_options(&Styled(object), options.clone())?);
         if !text.ends_with('\n') {
             text.push('\n');
         }

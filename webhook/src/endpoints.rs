@@ -5,7 +5,6 @@
 //! the review. Nothing here looks into an object further than its kind.
 
 mod body;
-mod pending;
 pub(crate) mod rejection;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -32,8 +31,8 @@ use crate::reason::{Outcome, Reason};
 use crate::rendering::Rendering;
 use crate::renderings::Renderings;
 use crate::situation::Situation;
-use crate::workload;
 use crate::workload::WORKLOADS;
+use crate::{mutate, policies, template, validate, workload};
 use body::Bounds;
 use rejection::{Rejection, Sparing};
 
@@ -100,8 +99,8 @@ struct Call {
 /// The paths of the API server's calls.
 pub fn router(reviews: Arc<Reviews>) -> Router {
     Router::new()
-        .route("/mutate/{mode}", moded(Path::Mutate, pending::mutate))
-        .route("/validate/{mode}", moded(Path::Validate, pending::mutate))
+        .route("/mutate/{mode}", moded(Path::Mutate, mutate::mutate))
+        .route("/validate/{mode}", moded(Path::Validate, validate::validate))
         .route("/validate/templates/{mode}", moded(Path::Templates, of_template))
         .route(
             "/validate/policies",
@@ -127,14 +126,14 @@ fn moded(path: Path, decide: Decide) -> axum::routing::MethodRouter<Arc<Reviews>
 fn of_template(situation: &Situation<'_>, request: &Request) -> Decision {
     let kind = request.kind.rsplit('/').next().unwrap_or_default();
     match workload::pod_template(kind, &request.object) {
-        Some(pod) => pending::template(situation, pod),
+        Some(pod) => template::template(situation, pod),
         // Never a refusal: the API server says itself what is wrong with it.
         None => Decision::pass(Reason::NotAsked),
     }
 }
 
 fn of_policy(situation: &Situation<'_>, request: &Request) -> Decision {
-    pending::validate_policy(situation.namespace, situation.config, request)
+    policies::validate_policy(situation.namespace, situation.config, request)
 }
 
 async fn not_found(State(reviews): State<Arc<Reviews>>) -> Response {

@@ -30,13 +30,24 @@ use crate::situation::Situation;
 /// Everything in `pod` that evades the sidecar, each with a message of its own. For required namespaces only.
 #[must_use]
 pub fn check(situation: &Situation<'_>, pod: &Value) -> Vec<Refusal> {
-    let spec = pod.get("spec").unwrap_or(&Value::Null);
-    let sidecar = genuine::sidecar(situation, pod);
     let mut refusals = baseline::check_pod(pod);
-    refusals.extend(processes::check_pod(spec));
-    for container in containers(spec).filter(|container| !sidecar.is(container)) {
-        refusals.extend(check_container(situation, spec, &container));
-    }
+    refusals.extend(check_containers(situation, pod, |_| true));
+    refusals
+}
+
+/// The same for the `chosen` containers of a running pod alone: its new ephemeral ones, and whose processes they would
+/// see.
+#[must_use]
+pub fn check_containers(
+    situation: &Situation<'_>,
+    pod: &Value,
+    chosen: impl Fn(&Container<'_>) -> bool,
+) -> Vec<Refusal> {
+    let spec = pod.get("spec").unwrap_or(&Value::Null);
+    let sidecar = genuine::running_sidecar(situation, pod);
+    let others = containers(spec).filter(|container| !sidecar.is(container) && chosen(container));
+    let mut refusals: Vec<Refusal> = processes::check_pod(spec).into_iter().collect();
+    refusals.extend(others.flat_map(|container| check_container(situation, spec, &container)));
     refusals
 }
 

@@ -31,7 +31,7 @@ pub fn run(offline: &Offline, config: &Config, out: &mut impl Write) -> anyhow::
 /// The text for all pods of `files`, and whether one of them would be refused.
 fn explain(assumed: &Assumed<'_>, files: &[File]) -> anyhow::Result<(String, bool)> {
     let mut text = format!("In a namespace {}:\n", labelled(assumed));
-    let (mut pods, mut refused) = (0, false);
+    let (mut pods, mut injected, mut refused) = (0, 0, false);
     for file in files {
         for document in &file.documents {
             if let Some(unknown) = offline::unknown_template(&document.value) {
@@ -44,6 +44,7 @@ fn explain(assumed: &Assumed<'_>, files: &[File]) -> anyhow::Result<(String, boo
                 let pod = |document: &Value| document.pointer(&pointer).cloned().unwrap_or_default();
                 let _ = write!(text, "\n{place}\n{}", story(&decision, &pod(&document.value), &pod(&after)));
                 refused |= decision.reason.outcome() == Outcome::Refused;
+                injected += usize::from(decision.reason.outcome() == Outcome::Injected);
                 pods += 1;
             }
         }
@@ -51,7 +52,7 @@ fn explain(assumed: &Assumed<'_>, files: &[File]) -> anyhow::Result<(String, boo
     if pods == 0 {
         text.push_str("\nthere is no pod in it, and nothing of a known kind that makes pods\n");
     }
-    if let Some(note) = assumed.note().filter(|_| pods > 0) {
+    if let Some(note) = assumed.note().filter(|_| injected > 0) {
         let _ = write!(text, "\nnote: {note}\n");
     }
     Ok((text, refused))
@@ -86,7 +87,7 @@ fn story(decision: &Decision, before: &Value, after: &Value) -> String {
             line(&mut text, "environment", &environment);
         }
     }
-    for warning in &decision.warnings {
+    for warning in offline::more_warnings(decision) {
         line(&mut text, "warning", warning);
     }
     text
@@ -104,17 +105,18 @@ fn resources(sidecar: &Value) -> String {
     format!("requests {}; limits {}", amounts("requests"), amounts("limits"))
 }
 
-/// For each container but the sidecar: how many variables it gets, and which of them it keeps as its own.
+/// For each container but the sidecar, by its place in the file: how many variables it gets, and which of them it keeps
+/// as its own.
 fn environments(before: &Value, after: &Value) -> Vec<String> {
-    let others = pod::containers(&after["spec"]).filter(|container| container.name() != CONTAINER_NAME);
+    let others = pod::containers(&before["spec"]).filter(|container| container.name() != CONTAINER_NAME);
     others
         .map(|container| {
-            let was = pod::named(&before["spec"], container.list.field(), container.name());
-            let was = was.map_or(&Value::Null, |(_, json)| json);
+            let now = pod::named(&after["spec"], container.list.field(), container.name());
+            let now = now.map_or(&Value::Null, |(_, json)| json);
             let variable = |of: &Value, name: &str| pod::named(of, "env", name).map(|(_, entry)| entry.clone());
             let (mut set, mut kept) = (0, Vec::new());
             for name in VARIABLES.iter().map(|row| row.name) {
-                match (variable(was, name), variable(container.json, name)) {
+                match (variable(container.json, name), variable(now, name)) {
                     (Some(old), Some(new)) if old == new => kept.push(name),
                     (_, Some(_)) => set += 1,
                     (_, None) => {}

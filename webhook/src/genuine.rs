@@ -3,17 +3,19 @@
 
 mod defaults;
 mod difference;
+mod resources;
 mod tolerated;
 mod volumes;
 
 use sandgate_contract::CONTAINER_NAME;
 use serde_json::Value;
 
+use crate::names::TRUST_VOLUME;
 use crate::pod::{self, Container, List};
 use crate::rendering::Rendering;
 use crate::situation::Situation;
 
-use difference::same;
+use difference::{Fields, same};
 
 /// What the container with the sidecar's name is.
 #[derive(Clone, Debug, PartialEq)]
@@ -66,9 +68,29 @@ impl Genuine<'_> {
     }
 }
 
-/// What the container with the sidecar's name is, in all lists of `pod`.
+/// When a pod is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Moment {
+    /// While it is created: policy and resources are what they have to be now.
+    Creation,
+    /// While it runs: the namespace's policy may have got another name since, and the resources may have been resized.
+    Running,
+}
+
+/// What the container with the sidecar's name is, in all lists of a `pod` that is created.
 #[must_use]
 pub fn sidecar<'a>(situation: &Situation<'a>, pod: &Value) -> Genuine<'a> {
+    verdict(situation, pod, Moment::Creation)
+}
+
+/// The same in a pod that is running, for its ephemeral containers: what may differ since it was created is not compared,
+/// namely the name of the policy's ConfigMap and the sidecar's resources.
+#[must_use]
+pub fn running_sidecar<'a>(situation: &Situation<'a>, pod: &Value) -> Genuine<'a> {
+    verdict(situation, pod, Moment::Running)
+}
+
+fn verdict<'a>(situation: &Situation<'a>, pod: &Value, moment: Moment) -> Genuine<'a> {
     let spec = pod.get("spec").unwrap_or(&Value::Null);
     let mut named = pod::containers(spec).filter(|container| container.name() == CONTAINER_NAME);
     let Some(container) = named.next() else { return Genuine::Absent };
@@ -81,7 +103,8 @@ pub fn sidecar<'a>(situation: &Situation<'a>, pod: &Value) -> Genuine<'a> {
     }
     let index = container.index;
     let image = pod::text(container.json, "/image").unwrap_or_default();
-    let difference = match difference(situation, situation.rendering, pod, container.json) {
+    let differs = |rendering| difference(situation, rendering, pod, container.json, moment);
+    let difference = match differs(situation.rendering) {
         None if pod::text(&situation.rendering.container, "/image") == Some(image) => {
             return Genuine::Current { index };
         }
@@ -89,7 +112,7 @@ pub fn sidecar<'a>(situation: &Situation<'a>, pod: &Value) -> Genuine<'a> {
         Some(difference) => difference,
     };
     let mut earlier = situation.accepted.iter().filter(|rendering| !is_withdrawn(situation, rendering));
-    if let Some(rendering) = earlier.find(|made| self::difference(situation, made, pod, container.json).is_none()) {
+    if let Some(rendering) = earlier.find(|made| differs(made).is_none()) {
         return Genuine::Accepted { index, rendering };
     }
     if is_ours(situation, image) { Genuine::Ours { index, difference } } else { foreign(difference) }
@@ -97,25 +120,33 @@ pub fn sidecar<'a>(situation: &Situation<'a>, pod: &Value) -> Genuine<'a> {
 
 /// Whether a mount is the one of the trust files that every container gets, by this configuration or an earlier one.
 pub(crate) fn is_trust_mount(situation: &Situation<'_>, mount: &Value) -> bool {
-    let made = situation.accepted.iter().chain([situation.rendering]);
-    made.map(|rendering| &rendering.trust_mount).any(|ours| same("volumeMounts", ours, mount))
+    let mut made = situation.accepted.iter().chain([situation.rendering]);
+    pod::text(mount, "/name") == Some(TRUST_VOLUME)
+        && made.any(|rendering| same("volumeMounts", &rendering.trust_mount, mount))
 }
 
 /// The first field in which the pod's sidecar or one of our volumes is not what `rendering` makes.
-fn difference(situation: &Situation<'_>, rendering: &Rendering, pod: &Value, container: &Value) -> Option<String> {
-    let sidecar = &situation.config.sidecar;
-    let expected = &rendering.container;
-    tolerated::resources(situation, container)
-        .or_else(|| {
-            let mut found = container.clone();
-            tolerated::strip(sidecar, expected, pod, &mut found);
-            difference::difference("", "", Some(expected), Some(&found))
-        })
-        .or_else(|| volumes::difference(situation, rendering, pod))
+fn difference(
+    situation: &Situation<'_>,
+    rendering: &Rendering,
+    pod: &Value,
+    container: &Value,
+    moment: Moment,
+) -> Option<String> {
+    let none = Fields::new();
+    let expected = rendering.container.as_object().filter(|fields| !fields.is_empty());
+    let (Some(expected), found) = (expected, container.as_object().unwrap_or(&none)) else {
+        return Some("nothing is genuine by a rendering without a container".to_owned());
+    };
+    let instead = tolerated::without(&situation.config.sidecar, &rendering.container, pod, container);
+    difference::fields("", "", expected, found, &instead)
+        .or_else(|| volumes::difference(situation, rendering, pod, moment))
+        .or_else(|| (moment == Moment::Creation).then(|| resources::difference(situation, pod, container)).flatten())
 }
 
-fn is_withdrawn(_situation: &Situation<'_>, _rendering: &Rendering) -> bool {
-    false
+fn is_withdrawn(situation: &Situation<'_>, rendering: &Rendering) -> bool {
+    let withdrawn = &situation.config.sidecar.withdrawn_renderings;
+    !withdrawn.is_empty() && withdrawn.contains(&rendering.hash())
 }
 
 /// Whether `image` is one that a sidecar of ours has, had or will have: by its name, or by the configured repository.

@@ -77,7 +77,7 @@ fn report(place: &Place, decision: &Decision, notes: &mut impl Write) -> anyhow:
         Outcome::Skipped => writeln!(notes, "{place}: left as it is ({code}): {message}")?,
         Outcome::Refused => writeln!(notes, "{place}: refused ({code}): {message}")?,
     }
-    for warning in &decision.warnings {
+    for warning in offline::more_warnings(decision) {
         writeln!(notes, "{place}: warning: {warning}")?;
     }
     Ok(())

@@ -10,7 +10,7 @@ use anyhow::Context;
 use mimalloc::MiMalloc;
 use sandgate_webhook::cli::{self, Action};
 use sandgate_webhook::config::{self, Config, LoadError};
-use sandgate_webhook::{healthcheck, logging};
+use sandgate_webhook::{explain, healthcheck, inject, logging, report, serve};
 use tokio::runtime::Builder;
 
 #[global_allocator]
@@ -22,27 +22,30 @@ fn main() -> ExitCode {
         Ok(action) => action,
         Err(stop) => return stop.print(),
     };
-    perform(action).unwrap_or_else(|error| report(&error))
+    perform(action).unwrap_or_else(|error| fail(&error))
 }
 
 fn perform(action: Action) -> anyhow::Result<ExitCode> {
     match action {
         Action::Serve(serve) => {
             logging::start(serve.log_format, &serve.log_level)?;
-            let (_file, _config) = config::ConfigFile::open(&serve.config)?;
-            anyhow::bail!("serve is not built yet")
+            let runtime = Builder::new_multi_thread().enable_all().build().context("the runtime cannot be started")?;
+            let served = runtime.block_on(serve::serve(&serve));
+            // What is being read or asked must not keep the process.
+            runtime.shutdown_background();
+            served.map(|()| ExitCode::SUCCESS)
         }
         Action::Inject(inject) => {
-            let _config = configuration(inject.offline.config.as_deref())?;
-            anyhow::bail!("inject is not built yet")
+            let config = configuration(inject.offline.config.as_deref())?;
+            inject::run(&inject, &config, &mut io::stdout(), &mut io::stderr())
         }
         Action::Explain(offline) => {
-            let _config = configuration(offline.config.as_deref())?;
-            anyhow::bail!("explain is not built yet")
+            let config = configuration(offline.config.as_deref())?;
+            explain::run(&offline, &config, &mut io::stdout())
         }
         Action::Report(report) => {
-            let _config = configuration(report.config.as_deref())?;
-            anyhow::bail!("report is not built yet")
+            let config = configuration(report.config.as_deref())?;
+            block_on(report::run(&report, &config, &mut io::stdout(), &mut io::stderr()))?
         }
         Action::ValidateConfig { file } => {
             let valid = config::check::validate(&file, &mut io::stdout())?;
@@ -57,11 +60,11 @@ fn perform(action: Action) -> anyhow::Result<ExitCode> {
 
 /// The configuration of commands that are not told of changes.
 fn configuration(file: Option<&Path>) -> Result<Config, LoadError> {
-    file.map_or_else(|| Ok(Config::default()), config::file::load)
+    file.map_or_else(|| Ok(Config::default()), config::load)
 }
 
 /// Says what went wrong, on stderr. A broken configuration is wrong usage, with all its problems.
-fn report(error: &anyhow::Error) -> ExitCode {
+fn fail(error: &anyhow::Error) -> ExitCode {
     let (text, code) = match error.downcast_ref::<LoadError>() {
         Some(broken) => (format!("{broken}\n\ndocs/configuration.md says what each setting takes\n"), cli::WRONG_USAGE),
         None => (format!("sandgate-webhook: {}\n", cli::in_words(error)), 1),

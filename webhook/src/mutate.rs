@@ -185,19 +185,22 @@ fn debug(situation: &Situation<'_>, pod: &Value, old: &Value) -> Result<Decision
         return Err(vec![namespace_label(&situation.namespace.name)]);
     }
     patch::check_shape(pod).map_err(|refusal| vec![refusal])?;
-    let rendering = match genuine::sidecar(situation, pod) {
+    let rendering = match genuine::running_sidecar(situation, pod) {
         Genuine::Current { .. } => situation.rendering,
         Genuine::Accepted { rendering, .. } => rendering,
         Genuine::Absent | Genuine::Ours { .. } | Genuine::Foreign { .. } => return without_sidecar(situation),
     };
-    let refusals = clashes(situation, pod);
-    if !refusals.is_empty() {
-        return Err(refusals);
-    }
     let old_spec = old.get("spec").unwrap_or(&Value::Null);
     let is_new = |container: &Container<'_>| {
         container.list == List::Ephemeral && pod::named(old_spec, List::Ephemeral.field(), container.name()).is_none()
     };
+    let mut refusals = clash::check_containers(situation, pod, is_new);
+    if situation.mode == Mode::Required {
+        refusals.extend(evasion::check_containers(situation, pod, is_new));
+    }
+    if !refusals.is_empty() {
+        return Err(refusals);
+    }
     // The environment is that of the sidecar which is there: it may listen on another port than ours would.
     let draft = patch::containers(&Situation { rendering, ..*situation }, pod, is_new);
     let reason = if draft.operations.is_empty() { Reason::AlreadyInjected } else { Reason::EphemeralContainer };

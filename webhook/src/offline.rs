@@ -15,6 +15,7 @@ use crate::decision::{Decision, Refusal};
 use crate::documents::{self, Document, MAX_BYTES};
 use crate::mode::Mode;
 use crate::mutate;
+use crate::names::INJECT_LABEL;
 use crate::namespace::Namespace;
 use crate::pod;
 use crate::reason::Reason;
@@ -138,7 +139,22 @@ impl<'a> Assumed<'a> {
             rendering: &self.rendering,
             accepted: &[],
         };
-        mutate::mutate(&situation, &request(place, pod))
+        let decision = mutate::mutate(&situation, &request(place, pod));
+        if decision.reason == Reason::NotAsked {
+            return Decision { message: self.not_asked(), ..decision };
+        }
+        decision
+    }
+
+    /// Why the webhook would not even be called, and what to do where it should be.
+    fn not_asked(&self) -> String {
+        match self.offline.mode {
+            Mode::Disabled => format!("the namespace is labelled {INJECT_LABEL}=disabled"),
+            _ => format!(
+                "neither namespace nor pod asks for the sidecar: label the namespace {INJECT_LABEL}=enabled or required, or \
+                 the pod {INJECT_LABEL}=true"
+            ),
+        }
     }
 
     /// What the webhook says about the pod at `place`, and the document with what it changes.
@@ -155,6 +171,11 @@ impl<'a> Assumed<'a> {
             Err(error) => Refusal::new(Reason::Malformed, format!("the pod can't be patched: {error}")).into(),
         }
     }
+}
+
+/// The warnings of a decision that its message does not say already.
+pub fn more_warnings(decision: &Decision) -> impl Iterator<Item = &String> {
+    decision.warnings.iter().filter(|warning| **warning != decision.message)
 }
 
 fn request(place: &Place, pod: &Value) -> Request {

@@ -56,18 +56,18 @@ pub fn containers(situation: &Situation<'_>, pod: &Value, chosen: impl Fn(&Conta
     let environment = Environment::new(situation);
     let required = situation.mode == Mode::Required;
     let spec = pod.get("spec").unwrap_or(&Value::Null);
-    let mut raised = Vec::new();
+    let mut dropped = Vec::new();
     for container in pod::containers(spec).filter(|container| !is_sidecar(container) && chosen(container)) {
         environment.patch(&mut draft, &container);
-        mounts::patch(&mut draft, &container, &situation.rendering.trust_mount, required);
+        mounts::patch(&mut draft, situation, &container);
         if required && capabilities::patch(&mut draft, &container) {
-            raised.push(container.name());
+            dropped.push(container.name());
         }
     }
-    if !raised.is_empty() {
+    if !dropped.is_empty() {
         draft.warn(format!(
             "NET_RAW was dropped from {}: no raw sockets (ping) in this namespace",
-            draft::listed(&raised)
+            draft::listed(&dropped)
         ));
     }
     draft
@@ -93,6 +93,3 @@ fn pull_secrets(draft: &mut Draft, spec: &Value, names: &[String]) {
     let missing = missing.map(|name| json!({"name": name})).collect();
     draft.append("/spec", spec, "imagePullSecrets", missing);
 }
-
-#[cfg(test)]
-mod tests;

@@ -21,6 +21,11 @@ const MAX_PROBLEMS: usize = 100;
 const MAX_WARNINGS: usize = 10;
 /// The most characters of a warning; the API server cuts off longer ones.
 const MAX_WARNING: usize = 250;
+/// The most characters of one problem, which quotes what it is about: a text may be as long as the ConfigMap.
+const MAX_PROBLEM: usize = 500;
+
+/// Where to find what a bound left out.
+const ALL: &str = "sandgate-sidecar validate FILE lists them all";
 
 /// Decides on the writing of a ConfigMap. One that is no policy passes; a policy passes when it is sound, with what its
 /// author may not have meant as warnings.
@@ -36,7 +41,7 @@ pub fn validate_policy(namespace: &Namespace, config: &Config, request: &Request
     }
     let is_policy = is_named(namespace, config, request) || is_labelled(object) || is_labelled(&request.old_object);
     if !is_policy {
-        return Decision::pass(Reason::NotAsked);
+        return other(namespace, object);
     }
     match policy_of(object) {
         Ok(policy) => sound(&policy),
@@ -81,6 +86,28 @@ fn name(request: &Request) -> &str {
 fn is_labelled(object: &Value) -> bool {
     let labels = object.pointer("/metadata/labels");
     labels.and_then(|labels| labels.get(POLICY_LABEL)).and_then(Value::as_str) == Some("true")
+}
+
+/// A ConfigMap that nothing makes a policy. Where pods may name one, it may still become one: then it is worth a word
+/// that the sidecar would refuse it, but no refusal, for other programs too call their files `policy.yaml`.
+fn other(namespace: &Namespace, object: &Value) -> Decision {
+    let mut warnings: Vec<String> = odd_label(object).into_iter().collect();
+    let holds = object.get("data").is_some_and(|data| data.get(POLICY_KEY).is_some());
+    if holds
+        && namespace.pod_policy.as_deref() == Some("allowed")
+        && let Err(problems) = policy_of(object)
+    {
+        warnings.push("a pod that names this ConfigMap as its policy would reach nothing:".to_owned());
+        warnings.extend(problems);
+    }
+    let warnings = shortened(bounded(warnings, MAX_WARNINGS, ALL), MAX_WARNING);
+    Decision { warnings, ..Decision::pass(Reason::NotAsked) }
+}
+
+/// A label that looks as if it was to make the ConfigMap a policy, and does not.
+fn odd_label(object: &Value) -> Option<String> {
+    let value = object.pointer("/metadata/labels")?.get(POLICY_LABEL)?.as_str().filter(|value| *value != "false")?;
+    Some(format!("label {POLICY_LABEL}: {value:?} makes this ConfigMap no policy; for one, write \"true\""))
 }
 
 /// Whether the same content was there before, as a policy: then the write is about labels, owners or finalizers, and to
@@ -133,7 +160,8 @@ fn bounded(mut texts: Vec<String>, most: usize, rest: &str) -> Vec<String> {
 }
 
 fn refused(request: &Request, problems: &[String]) -> Decision {
-    let problems = bounded(problems.to_vec(), MAX_PROBLEMS, "sandgate-sidecar validate FILE lists them all");
+    let problems = bounded(problems.to_vec(), MAX_PROBLEMS, ALL);
+    let problems = shortened(problems, MAX_PROBLEM);
     // One line each, as `sandgate-sidecar validate` has it; kubectl prints them so.
     let message = format!("ConfigMap {:?} is no valid policy:\n{}", shown(request), problems.join("\n"));
     Refusal::new(Reason::PolicyInvalid, message).into()
@@ -144,7 +172,7 @@ fn tolerated(request: &Request, problems: &[String]) -> Decision {
     decision.message = format!("the content of ConfigMap {:?} is as it was", shown(request));
     let mut warnings = vec![format!("ConfigMap {:?} was no valid policy before, and is none now", shown(request))];
     warnings.extend(problems.iter().cloned());
-    decision.warnings = shortened(bounded(warnings, MAX_WARNINGS, "sandgate-sidecar validate FILE lists them all"));
+    decision.warnings = shortened(bounded(warnings, MAX_WARNINGS, ALL), MAX_WARNING);
     decision
 }
 
@@ -154,7 +182,7 @@ fn sound(policy: &Policy) -> Decision {
     decision.message = format!("a sound policy with {count} destination{}", if count == 1 { "" } else { "s" });
     let files = policy.rules().iter().filter_map(|rule| named_files(rule));
     let warnings = files.chain(policy.warnings().iter().map(|warning| placed(warning, ""))).collect();
-    decision.warnings = shortened(bounded(warnings, MAX_WARNINGS, "sandgate-sidecar validate FILE lists them all"));
+    decision.warnings = shortened(bounded(warnings, MAX_WARNINGS, ALL), MAX_WARNING);
     decision
 }
 
@@ -176,12 +204,12 @@ fn shown(request: &Request) -> Cow<'_, str> {
     }
 }
 
-fn shortened(warnings: Vec<String>) -> Vec<String> {
-    let shorten = |text: String| match text.char_indices().nth(MAX_WARNING) {
+fn shortened(texts: Vec<String>, most: usize) -> Vec<String> {
+    let shorten = |text: String| match text.char_indices().nth(most) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text,
     };
-    warnings.into_iter().map(shorten).collect()
+    texts.into_iter().map(shorten).collect()
 }
 
 #[cfg(test)]

@@ -53,7 +53,7 @@ impl Rendering {
         };
         Self {
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            configuration: configuration(config),
+            configuration: config.hash(),
             container: container::sidecar(config, servers),
             volumes: volumes::all(config),
             trust_mount: volumes::trust_mount(),
@@ -66,7 +66,8 @@ impl Rendering {
     #[must_use]
     pub fn hash(&self) -> String {
         let json = serde_json::to_value(self).expect("texts, lists and JSON are JSON");
-        short_hash(&sorted(json).to_string())
+        let digest = digest::digest(&digest::SHA256, sorted(json).to_string().as_bytes());
+        digest.as_ref().iter().take(6).map(|byte| format!("{byte:02x}")).collect()
     }
 
     /// The sidecar's container.
@@ -103,15 +104,6 @@ fn environment(config: &Config, direct: &[&str]) -> Vec<(String, String)> {
     no_proxy.extend(direct.iter().map(|host| (*host).to_owned()));
     let rows = sandgate_contract::environment(proxy, TRUST_DIR, &no_proxy);
     rows.into_iter().map(|(row, value)| (row.name.to_owned(), value)).collect()
-}
-
-fn configuration(config: &Config) -> String {
-    short_hash(&format!("{config:?}"))
-}
-
-fn short_hash(text: &str) -> String {
-    let digest = digest::digest(&digest::SHA256, text.as_bytes());
-    digest.as_ref()[..6].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The same JSON with the keys of every object in order.

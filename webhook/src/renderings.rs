@@ -20,7 +20,7 @@ use crate::cluster::observe::{events, why};
 use crate::cluster::vitals::Vitals;
 use crate::health::{Condition, Health};
 use crate::rendering::Rendering;
-use published::{Published, hash};
+use published::Published;
 
 /// The name of the ConfigMap.
 pub const RENDERINGS_CONFIG_MAP: &str = "sandgate-renderings";
@@ -180,7 +180,7 @@ impl Renderings {
         let Some(current) = current else { return Ok(()) };
         let (stored, written) = source.publish(&current, &known).await?;
         if written {
-            tracing::warn!(rendering = hash(&current), "this replica's rendering had vanished; it is published again");
+            tracing::warn!(rendering = current.hash(), "this replica's rendering had vanished; it is published again");
         }
         self.change(|state| state.known = stored);
         Ok(())
@@ -211,7 +211,7 @@ impl Renderings {
             state.exists = exists;
             if let Some(published) = published {
                 vanished = match &state.current {
-                    Some(current) => !published.has(&hash(current)),
+                    Some(current) => !published.has(&current.hash()),
                     None => made,
                 };
                 if !published.is_empty() {

@@ -49,7 +49,9 @@ pub async fn run(
     match report.output {
         Output::Json => writeln!(out, "{:#}", json(&comparison, &findings))?,
         Output::Table => {
-            writeln!(notes, "{} namespaces; sidecars are compared with {comparison}", namespaces.len())?;
+            let count = namespaces.len();
+            let plural = if count == 1 { "" } else { "s" };
+            writeln!(notes, "{count} namespace{plural}; sidecars are compared with {comparison}")?;
             out.write_all(finding::table(&findings).as_bytes())?;
         }
     }

@@ -1,9 +1,12 @@
 //! A pod with a sidecar and the situation that it is judged in, for unit tests. Never part of the program.
 
+use std::net::SocketAddr;
+
 use serde_json::{Value, json};
 
 use crate::config::Config;
 use crate::mode::Mode;
+use crate::mutate;
 use crate::namespace::Namespace;
 use crate::rendering::Rendering;
 use crate::situation::Situation;
@@ -22,7 +25,7 @@ impl Sample {
     /// A required namespace and the configuration as it is without a file.
     pub(crate) fn new() -> Self {
         let config = Config::default();
-        let rendering = rendering(&config);
+        let rendering = Rendering::new(&config, &[SocketAddr::from(([10, 96, 0, 10], 53))]);
         let namespace = Namespace { name: "sandboxes".to_owned(), ..Namespace::default() };
         Self { mode: Mode::Required, namespace, config, rendering, accepted: Vec::new() }
     }
@@ -39,37 +42,26 @@ impl Sample {
 
     /// A pod of one container as the webhook leaves it.
     pub(crate) fn pod(&self) -> Value {
-        let mut sidecar = self.rendering.container.clone();
-        let resources = &self.config.sidecar.resources;
-        sidecar["resources"] = json!({
-            "requests": {"cpu": resources.cpu_request.to_string(), "memory": resources.memory_request.to_string()},
-            "limits": {"cpu": resources.cpu_limit.to_string(), "memory": resources.memory_limit.to_string()},
-        });
-        let mut volumes = self.rendering.volumes.clone();
-        for volume in &mut volumes {
-            if volume["name"] == "sandgate-policy" {
-                volume["configMap"]["name"] = "sandgate-policy".into();
-            }
-        }
-        let variables = self.rendering.environment_required.iter();
-        let env: Vec<Value> = variables.map(|(name, value)| json!({"name": name, "value": value})).collect();
-        json!({
-            "apiVersion": "v1",
-            "kind": "Pod",
-            "metadata": {"name": "warm-1", "labels": {"app": "kata-manager"}},
-            "spec": {
-                "initContainers": [sidecar],
-                "containers": [{
-                    "name": "workload",
-                    "image": "python:3.13",
-                    "env": env,
-                    "volumeMounts": [self.rendering.trust_mount],
-                    "securityContext": {"capabilities": {"drop": ["NET_RAW"]}},
-                }],
-                "volumes": volumes,
-            },
-        })
+        self.injected(&plain())
     }
+
+    /// `pod` as the webhook leaves it.
+    pub(crate) fn injected(&self, pod: &Value) -> Value {
+        let decision = mutate::create(&self.situation(), pod).expect("a pod that gets in");
+        let mut pod = pod.clone();
+        json_patch::patch(&mut pod, &decision.patch).expect("a patch that applies");
+        pod
+    }
+}
+
+/// A pod as its author wrote it.
+pub(crate) fn plain() -> Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "warm-1", "labels": {"app": "kata-manager"}},
+        "spec": {"containers": [{"name": "workload", "image": "python:3.13"}]},
+    })
 }
 
 /// `pod` with `value` at `pointer`; `-` appends to a list, which is made where there is none.
@@ -102,52 +94,4 @@ pub(crate) fn without(pod: &Value, pointer: &str) -> Value {
         parent => drop(parent.as_object_mut().expect("an object").remove(field).expect("it was there")),
     }
     pod
-}
-
-/// What the default configuration makes, written out by hand.
-fn rendering(config: &Config) -> Rendering {
-    let field = |name: &str, path: &str| json!({"name": name, "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": path}}});
-    let probe = |path: &str| {
-        json!({"httpGet": {"path": path, "port": 8081, "scheme": "HTTP"}, "timeoutSeconds": 1, "periodSeconds": 10,
-               "successThreshold": 1, "failureThreshold": 3})
-    };
-    Rendering {
-        version: "0.0.0".to_owned(),
-        configuration: "0123456789ab".to_owned(),
-        container: json!({
-            "name": "auth-proxy",
-            "image": config.sidecar.image,
-            "imagePullPolicy": "IfNotPresent",
-            "command": ["/sandgate-sidecar"],
-            "args": ["serve", "--no-env", "--pod-name=$(POD_NAME)"],
-            "env": [field("POD_NAME", "metadata.name"), field("POD_NAMESPACE", "metadata.namespace")],
-            "restartPolicy": "Always",
-            "lifecycle": {"postStart": {"exec": {"command": ["/sandgate-sidecar", "healthcheck", "--wait", "10s"]}}},
-            "readinessProbe": probe("/readyz"),
-            "livenessProbe": probe("/healthz"),
-            "ports": [{"name": "proxy", "containerPort": 8080, "protocol": "TCP"},
-                      {"name": "health", "containerPort": 8081, "protocol": "TCP"}],
-            "terminationMessagePath": "/dev/termination-log",
-            "terminationMessagePolicy": "FallbackToLogsOnError",
-            "securityContext": {"runAsNonRoot": true, "runAsUser": config.sidecar.uid, "runAsGroup": config.sidecar.uid,
-                                "allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]},
-                                "seccompProfile": {"type": "RuntimeDefault"}, "readOnlyRootFilesystem": true},
-            "volumeMounts": [
-                {"name": "sandgate-trust", "mountPath": "/run/sandgate/trust"},
-                {"name": "sandgate-ca", "mountPath": "/run/sandgate/ca"},
-                {"name": "sandgate-policy", "mountPath": "/etc/sandgate/policy", "readOnly": true},
-                {"name": "sandgate-no-token", "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount", "readOnly": true},
-            ],
-        }),
-        volumes: vec![
-            json!({"name": "sandgate-trust", "emptyDir": {"medium": "Memory", "sizeLimit": "8Mi"}}),
-            json!({"name": "sandgate-ca", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}}),
-            json!({"name": "sandgate-policy", "configMap": {"name": "", "optional": true, "defaultMode": 420,
-                   "items": [{"key": "policy.yaml", "path": "policy.yaml"}]}}),
-            json!({"name": "sandgate-no-token", "emptyDir": {"sizeLimit": "1Mi"}}),
-        ],
-        trust_mount: json!({"name": "sandgate-trust", "mountPath": "/etc/proxy-ca", "readOnly": true}),
-        environment_required: vec![("HTTPS_PROXY".to_owned(), "http://127.0.0.1:8080".to_owned())],
-        environment: vec![("HTTPS_PROXY".to_owned(), "http://127.0.0.1:8080".to_owned())],
-    }
 }

@@ -88,6 +88,19 @@ fn a_broken_configuration_ends_serve_with_64_and_every_problem() {
 }
 
 #[test]
+fn serve_logs_the_hash_of_its_configuration_as_json_and_needs_a_cluster() {
+    let (dir, path) = file("server: {listen: '127.0.0.1:0', adminListen: '127.0.0.1:0'}\n");
+    let path = path.to_str().unwrap();
+    let arguments = ["serve", "--config", path, "--namespace", "a", "--pod-name", "b"];
+    let (code, stdout, stderr) = said(&webhook().args(arguments).env("HOME", dir.path()).output().unwrap());
+    assert_eq!((code, stdout.as_str()), (Some(1), ""), "{stderr}");
+    let lines = stderr.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let loaded = lines.into_iter().find(|line| line["message"] == "configuration loaded").unwrap();
+    let (_, valid, _) = ran(&["validate-config", path]);
+    assert!(valid.contains(loaded["hash"].as_str().unwrap()), "{loaded}");
+}
+
+#[test]
 fn a_broken_configuration_ends_the_offline_commands_with_64() {
     let (_dir, path) = file(BROKEN);
     for command in [&["inject", "-f", "-"][..], &["explain", "-f", "-"], &["report"]] {
@@ -96,6 +109,68 @@ fn a_broken_configuration_ends_the_offline_commands_with_64() {
         assert_eq!((code, stdout.as_str()), (Some(64), ""), "{command:?}: {stderr}");
         assert!(stderr.contains(":2: sidecar.imag: ") && stderr.contains("docs/configuration.md"), "{stderr}");
     }
+}
+
+const POD: &str = "\
+apiVersion: v1
+kind: Pod
+metadata: {name: a, namespace: s}
+spec:
+  containers:
+  - {name: workload, image: 'python:3'}
+";
+
+/// What the program says when it is given `input` on stdin.
+fn piped(arguments: &[&str], input: &str) -> (Option<i32>, String, String) {
+    let mut command = webhook();
+    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut process = command.spawn().unwrap();
+    process.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    said(&process.wait_with_output().unwrap())
+}
+
+#[test]
+fn inject_prints_the_pod_with_its_sidecar_or_the_difference() {
+    let (code, stdout, _) = piped(&["inject", "-f", "-"], POD);
+    assert_eq!(code, Some(0));
+    assert!(stdout.starts_with("apiVersion: v1\nkind: Pod\n") && stdout.contains("name: auth-proxy\n"), "{stdout}");
+    let (code, diff, _) = piped(&["inject", "-f", "-", "--diff"], POD);
+    assert!(code == Some(0) && diff.starts_with("---") && diff.contains("\n+  initContainers:\n"), "{diff}");
+    let (code, again, _) = piped(&["inject", "-f", "-", "--diff"], &stdout);
+    assert_eq!((code, again.as_str()), (Some(0), ""), "what has the sidecar stays as it is");
+}
+
+#[test]
+fn inject_follows_the_configuration_and_the_namespace_that_it_is_told() {
+    let (_dir, path) = file("sidecar: {image: 'example.com/own:7'}\n");
+    let config = path.to_str().unwrap();
+    let (_, stdout, _) = piped(&["inject", "-f", "-", "--config", config], POD);
+    assert!(stdout.contains("image: example.com/own:7\n"), "{stdout}");
+    let policy = ["inject", "-f", "-", "--namespace-annotation", "sandgate.dev/policy=strict"];
+    assert!(piped(&policy, POD).1.contains("name: strict\n"));
+    let (code, stdout, _) = piped(&["inject", "-f", "-", "--namespace-label", "none"], POD);
+    assert!(code == Some(0) && !stdout.contains("auth-proxy"), "{stdout}");
+}
+
+#[test]
+fn a_pod_that_would_be_refused_is_exit_code_1_with_the_reason_and_no_output() {
+    let pod = POD.replace("spec:\n", "spec:\n  hostNetwork: true\n");
+    let required = ["--namespace-label", "required"];
+    let (code, stdout, stderr) = piped(&[&["inject", "-f", "-"][..], &required].concat(), &pod);
+    assert_eq!((code, stdout.as_str()), (Some(1), ""));
+    assert!(stderr.contains("hostNetwork"), "{stderr}");
+    let (code, stdout, _) = piped(&[&["explain", "-f", "-"][..], &required].concat(), &pod);
+    assert!(code == Some(1) && stdout.contains("refused") && stdout.contains("hostNetwork"), "{stdout}");
+    let (code, stdout, _) = piped(&["explain", "-f", "-"], POD);
+    assert!(code == Some(0) && stdout.contains("injected"), "{stdout}");
+}
+
+#[test]
+fn report_without_a_cluster_says_what_to_set() {
+    let home = tempfile::tempdir().unwrap();
+    let (code, stdout, stderr) = said(&webhook().arg("report").env("HOME", home.path()).output().unwrap());
+    assert_eq!((code, stdout.as_str()), (Some(1), ""));
+    assert!(stderr.contains("KUBECONFIG"), "{stderr}");
 }
 
 #[test]

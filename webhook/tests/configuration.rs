@@ -24,3 +24,14 @@ fn the_example_in_the_reference_is_valid() {
     let config = Config::parse(example.as_bytes()).unwrap_or_else(|errors| panic!("{errors}"));
     assert_ne!(config, Config::default());
 }
+
+#[test]
+fn the_configuration_in_the_manifests_is_valid() {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../manifests/base/config.yaml");
+    let manifest = fs::read_to_string(path).expect("the manifests are there");
+    let config_map = manifest.split("\n---\n").next().unwrap_or_default();
+    let config_map: serde_json::Value = serde_saphyr::from_str(config_map).expect("it is YAML");
+    assert_eq!(config_map["metadata"]["name"], "sandgate-webhook-config");
+    let text = config_map["data"]["config.yaml"].as_str().expect("it has the key that is mounted");
+    Config::parse(text.as_bytes()).unwrap_or_else(|errors| panic!("{errors}"));
+}

@@ -1,8 +1,9 @@
-//! docs/decisions.md against the table of reasons in the code.
+//! The documentation against the code: the table of reasons, and the one sentence about egress.
 
 use std::fmt::Write as _;
 use std::path::Path;
 
+use sandgate_webhook::decision::EGRESS_ADVISORY;
 use sandgate_webhook::reason::{Outcome, Reason};
 
 const TABLE: &str = "<!-- Made from the table in webhook/src/reason.rs. After a change there: \
@@ -22,6 +23,15 @@ fn the_documentation_has_every_reason() {
         written == page,
         "docs/decisions.md is out of date: UPDATE_DOCS=1 cargo test -p sandgate-webhook --test decisions"
     );
+}
+
+#[test]
+fn every_page_that_people_decide_by_says_that_egress_is_advisory() {
+    for page in ["README.md", "SECURITY.md", "docs/webhook.md"] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(page);
+        let words = std::fs::read_to_string(path).unwrap().split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(words.contains(EGRESS_ADVISORY), "{page} does not say: {EGRESS_ADVISORY}");
+    }
 }
 
 fn tables() -> String {

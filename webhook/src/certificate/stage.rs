@@ -117,20 +117,22 @@ pub(super) enum Action {
 /// What a replica remembers between steps. Losing it makes it wait again, no more.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Memory {
-    /// Since when every bundle has been seen with all CAs of the Secret, and with which.
-    complete_since: Option<(Vec<String>, OffsetDateTime)>,
+    /// Since when every bundle has been seen with all CAs of the Secret, in which stage and with which.
+    complete_since: Option<(Stage, OffsetDateTime)>,
     /// When each replica's record was first seen as it is.
     seen: BTreeMap<String, (Record, OffsetDateTime)>,
 }
 
+type Stage = (u8, Vec<String>);
+
 impl Memory {
     /// Takes what was observed at `now`: `complete` says whether every bundle has exactly the CAs of `view`.
     pub(super) fn observe(&mut self, view: &View, complete: bool, now: OffsetDateTime) {
-        let cas: Vec<String> = view.cas().map(|ca| ca.id.clone()).collect();
+        let stage: Stage = (view.stage(), view.cas().map(|ca| ca.id.clone()).collect());
         self.complete_since = match self.complete_since.take() {
             _ if !complete => None,
-            Some((same, since)) if same == cas => Some((same, since)),
-            _ => Some((cas, now)),
+            Some((same, since)) if same == stage => Some((same, since)),
+            _ => Some((stage, now)),
         };
         self.seen.retain(|replica, _| view.serving.contains_key(replica));
         for (replica, record) in &view.serving {
@@ -291,6 +293,16 @@ mod tests {
         view.serving.insert("other".to_owned(), record("b", "2"));
         memory.observe(&view, true, at(100));
         assert_eq!(next(&view, "b", &memory, 101), [Action::Change(Change::DropPrevious)]);
+    }
+
+    #[test]
+    fn replicas_have_the_delay_after_the_switch_to_say_what_they_serve() {
+        let mut memory = Memory::default();
+        memory.observe(&view("a", Some("b"), None), true, at(0));
+        let switched = view("b", None, Some("a"));
+        memory.observe(&switched, true, at(100));
+        assert!(!next(&switched, "b", &memory, 159).contains(&Action::Change(Change::DropPrevious)));
+        assert_eq!(next(&switched, "b", &memory, 160), [Action::Change(Change::DropPrevious)]);
     }
 
     #[test]

@@ -1,14 +1,9 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::sample::{Sample, with, without};
+use crate::sample::{Sample, plain, with, without};
 
 const SIDECAR: &str = "/spec/initContainers/0";
-
-/// A pod as its author wrote it.
-fn plain() -> Value {
-    json!({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "workload", "image": "x"}]}})
-}
 
 fn refusals(sample: &Sample, pod: &Value) -> Vec<(Reason, String)> {
     check(&sample.situation(), pod).into_iter().map(|refusal| (refusal.reason, refusal.message)).collect()

@@ -29,12 +29,13 @@ where
     let config = if fields.is_empty() { config } else { config.fields(fields) };
     let mut stream = pin!(watcher::watcher(api, config));
     let (up, errors) = (vitals.watch_up.with_label_values(&[watch]), vitals.watch_errors.with_label_values(&[watch]));
-    let mut pause = PAUSE;
+    let (mut pause, mut listing) = (PAUSE, true);
     loop {
         match timeout(QUIET, stream.next()).await {
             Ok(Some(Ok(event))) => {
                 // `Init` says only that a list is about to be asked for.
-                if !matches!(event, Event::Init) {
+                listing = matches!(event, Event::Init);
+                if !listing {
                     up.set(1);
                     pause = PAUSE;
                 }
@@ -48,7 +49,7 @@ where
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }
             Ok(None) => unreachable!("a watcher never ends"),
-            Err(_quiet) => up.set(1),
+            Err(_quiet) => up.set(i64::from(!listing)),
         }
     }
 }

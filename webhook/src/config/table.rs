@@ -193,7 +193,8 @@ const CA: &[Row] = rows! {
 
 const POLICY: &[Row] = rows! {
     /// The ConfigMap with the policy, for namespaces whose annotation `sandgate.dev/policy` names none. A namespace
-    /// without it denies everything.
+    /// without it denies everything. Label a ConfigMap of another name `sandgate.dev/policy: "true"`, so that a broken
+    /// one is refused even while the webhook is away.
     policy.config_map: one(SUBDOMAIN) "policy.configMap" "NAME";
 };
 

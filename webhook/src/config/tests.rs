@@ -151,6 +151,25 @@ fn odd_files_are_refused_and_never_panic() {
 }
 
 #[test]
+fn no_cut_or_change_of_a_file_makes_it_panic_and_problems_name_a_line_of_it() {
+    let bytes = WHOLE.as_bytes();
+    for place in 0..bytes.len() {
+        let changed = |byte: u8| {
+            let mut text = bytes.to_vec();
+            text[place] = byte;
+            text
+        };
+        for text in [bytes[..place].to_vec(), changed(b'['), changed(b':'), changed(0xff), changed(b'\n')] {
+            let lines = text.split(|byte| *byte == b'\n').count();
+            let problems = Config::parse(&text).map_or_else(|errors| errors.0, |_| Vec::new());
+            for problem in problems {
+                assert!((1..=lines).contains(&problem.line), "{problem} in {:?}", String::from_utf8_lossy(&text));
+            }
+        }
+    }
+}
+
+#[test]
 fn settings_that_contradict_each_other_are_told_at_the_one_that_the_file_has() {
     for (text, expected) in [
         ("sidecar: {proxyPort: 8081}", "line 1: sidecar.proxyPort: proxyPort and healthPort are both 8081"),

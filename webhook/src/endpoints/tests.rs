@@ -7,16 +7,9 @@ use super::*;
 use crate::namespace::Namespace;
 
 fn reviews() -> Arc<Reviews> {
-    let rendering = Rendering {
-        version: String::new(),
-        configuration: String::new(),
-        container: Value::Null,
-        volumes: Vec::new(),
-        trust_mount: Value::Null,
-        environment_required: Vec::new(),
-        environment: Vec::new(),
-    };
-    let in_force = InForce { config: Config::default(), hash: "abc".to_owned(), rendering };
+    let config = Config::default();
+    let rendering = Rendering::new(&config, &[]);
+    let in_force = InForce { config, hash: "abc".to_owned(), rendering };
     let namespaces = Namespaces::fixed(vec![Namespace { name: "team".to_owned(), ..Namespace::default() }]);
     let metrics = Arc::new(Metrics::new());
     Reviews::new(Arc::new(ArcSwap::from_pointee(in_force)), namespaces, Renderings::fixed(Vec::new()), metrics)

@@ -147,6 +147,9 @@ fn capabilities(container: &Container<'_>) -> Option<Refusal> {
     let what = format!("adds capabilities ({})", refused.join(", "));
     let instead = match container.list {
         List::Ephemeral => "use kubectl debug with --profile=restricted",
+        _ if refused.contains(&"SYS_PTRACE") => {
+            "leave them out of securityContext.capabilities.add (kubectl debug --copy-to does with --profile=restricted)"
+        }
         _ => "leave them out of securityContext.capabilities.add",
     };
     Some(refusal(&container.place(), &what, instead))
@@ -193,6 +196,6 @@ fn is_unset(value: &Value) -> bool {
 
 fn refusal(place: &str, what: &str, instead: &str) -> Refusal {
     let message =
-        format!("{place} {what}, which Pod Security \"baseline\" forbids and would lead around the sidecar; {instead}");
+        format!("{place} {what}, against Pod Security \"baseline\", which comes with the required sidecar; {instead}");
     Refusal::new(Reason::Baseline, message)
 }

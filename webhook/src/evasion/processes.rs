@@ -11,7 +11,7 @@ use crate::reason::Reason;
 pub(super) fn check_pod(spec: &Value) -> Option<Refusal> {
     pod::is_true(spec, "/shareProcessNamespace").then(|| {
         let message = "shareProcessNamespace is true, which would show the sidecar's processes to every container; leave it \
-                       out";
+                       out (kubectl debug --copy-to does with --share-processes=false)";
         Refusal::new(Reason::SharedProcesses, message)
     })
 }

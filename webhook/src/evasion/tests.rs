@@ -139,8 +139,12 @@ fn kubectl_debug_is_told_the_profile_that_gets_in() {
     assert_eq!(found[0].0, Reason::Baseline);
     assert!(found[0].1.contains("(SYS_PTRACE)") && found[0].1.contains("--profile=restricted"), "{}", found[0].1);
     changed("/spec/ephemeralContainers/-", &debug(json!({"drop": ["ALL"]})), 0);
-    let main = changed("/spec/containers/-", &debug(json!({"add": ["SYS_PTRACE"]})), 1);
-    assert!(!main[0].1.contains("--profile"), "{}", main[0].1);
+    let copied = changed("/spec/containers/-", &debug(json!({"add": ["SYS_PTRACE"]})), 1);
+    assert!(copied[0].1.contains("--copy-to") && copied[0].1.contains("--profile=restricted"), "{}", copied[0].1);
+    let other = changed("/spec/containers/-", &debug(json!({"add": ["SYS_ADMIN"]})), 1);
+    assert!(!other[0].1.contains("--profile"), "{}", other[0].1);
+    let shared = changed("/spec/shareProcessNamespace", &json!(true), 1);
+    assert!(shared[0].1.contains("--share-processes=false"), "{}", shared[0].1);
 }
 
 #[test]

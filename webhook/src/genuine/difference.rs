@@ -1,6 +1,6 @@
 //! Where two JSON values differ, apart from defaults: the first field, and both values. Nothing is tolerated here.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::genuine::defaults::is_absent;
 use crate::resources::Quantity;
@@ -8,9 +8,27 @@ use crate::resources::Quantity;
 /// How much of a value goes into a message, in characters.
 const SHOWN: usize = 200;
 
-/// Whether two values of `parent` are the same but for defaults.
+/// The fields of a JSON object.
+pub(super) type Fields = Map<String, Value>;
+
+/// Whether two values of `parent` are the same but for defaults. The same question as [`difference`] asks, without words.
 pub(crate) fn same(parent: &str, expected: &Value, found: &Value) -> bool {
-    difference("", parent, Some(expected), Some(found)).is_none()
+    match (expected, found) {
+        (Value::Object(expected), Value::Object(found)) => {
+            let covers = |a: &Fields, b: &Fields| {
+                a.iter().filter(|(key, value)| !is_absent(parent, key, value)).all(|(key, value)| {
+                    b.get(key)
+                        .filter(|other| !is_absent(parent, key, other))
+                        .is_some_and(|other| same(key, value, other))
+                })
+            };
+            covers(expected, found) && covers(found, expected)
+        }
+        (Value::Array(expected), Value::Array(found)) => {
+            expected.len() == found.len() && expected.iter().zip(found).all(|(a, b)| same(parent, a, b))
+        }
+        (expected, found) => expected == found || is_same_size(parent, Some(expected), Some(found)),
+    }
 }
 
 /// The first difference, named from `path`; `parent` is the field that holds the value. Both are present or absent with
@@ -18,14 +36,7 @@ pub(crate) fn same(parent: &str, expected: &Value, found: &Value) -> bool {
 pub(super) fn difference(path: &str, parent: &str, expected: Option<&Value>, found: Option<&Value>) -> Option<String> {
     match (expected, found) {
         (Some(Value::Object(expected)), Some(Value::Object(found))) => {
-            let added = found.keys().filter(|key| !expected.contains_key(*key));
-            expected.keys().chain(added).find_map(|key| {
-                let present = |value: Option<&'_ Value>| value.is_some_and(|value| !is_absent(parent, key, value));
-                let (expected, found) = (expected.get(key), found.get(key));
-                let (expected, found) = (expected.filter(|_| present(expected)), found.filter(|_| present(found)));
-                let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
-                difference(&path, key, expected, found)
-            })
+            fields(path, parent, expected, found, &Map::new())
         }
         (Some(Value::Array(expected)), Some(Value::Array(found))) => {
             let length = expected.len().max(found.len());
@@ -36,6 +47,18 @@ pub(super) fn difference(path: &str, parent: &str, expected: Option<&Value>, fou
         (expected, found) if expected == found || is_same_size(parent, expected, found) => None,
         (expected, found) => Some(format!("{path} is {} instead of {}", shown(found), shown(expected))),
     }
+}
+
+/// The first field in which two objects differ. What `instead` has for a field is taken for what was found there.
+pub(super) fn fields(path: &str, parent: &str, expected: &Fields, found: &Fields, instead: &Fields) -> Option<String> {
+    let added = found.keys().filter(|key| !expected.contains_key(*key));
+    expected.keys().chain(added).find_map(|key| {
+        let present = |value: &&Value| !is_absent(parent, key, value);
+        let expected = expected.get(key).filter(present);
+        let found = instead.get(key).or_else(|| found.get(key)).filter(present);
+        let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+        difference(&path, key, expected, found)
+    })
 }
 
 /// The API server writes quantities in its own way: `1024Ki` comes back as `1Mi`.
@@ -76,6 +99,7 @@ mod tests {
             (json!({"a": "é"}), json!({"a": "e\u{301}"}), "a is \"e\u{301}\" instead of \"é\""),
         ] {
             assert_eq!(difference("", "", Some(&expected), Some(&found)).as_deref(), Some(message));
+            assert!(!same("", &expected, &found) && same("", &expected, &expected));
         }
     }
 

@@ -1,7 +1,7 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::names::POLICY_ANNOTATION;
+use crate::names::{POLICY_ANNOTATION, RESOURCES_ANNOTATION};
 use crate::sample::{Sample, with, without};
 
 const SIDECAR: &str = "/spec/initContainers/0";
@@ -193,6 +193,17 @@ fn resources_are_tolerated_within_bounds() {
 }
 
 #[test]
+fn resources_out_of_bounds_are_genuine_where_the_namespace_says_them() {
+    let mut sample = Sample::new();
+    let pod = with(&sample.pod(), &format!("{SIDECAR}/resources/requests/cpu"), json!("1m"));
+    assert!(verdict(&sample, &pod).starts_with("ours 0: resources.requests.cpu"));
+    let own = with(&pod, "/metadata/annotations", json!({RESOURCES_ANNOTATION: r#"{"requests":{"cpu":"1m"}}"#}));
+    assert!(verdict(&sample, &own).starts_with("ours 0: resources.requests.cpu"), "a pod stays within bounds");
+    sample.namespace.sidecar_resources = Some(r#"{"requests":{"cpu":"1m"}}"#.to_owned());
+    assert_eq!(verdict(&sample, &pod), "current 0");
+}
+
+#[test]
 fn a_resize_policy_is_tolerated_as_api_servers_default_it() {
     let sample = Sample::new();
     let rule = |name: &str, policy: &str| json!({"resourceName": name, "restartPolicy": policy});
@@ -307,6 +318,8 @@ fn an_earlier_rendering_is_accepted_as_a_whole_until_it_is_withdrawn() {
     assert_eq!(verdict(&sample, &sample.pod()), "current 0");
     let mixed = with(&sample.pod(), SIDECAR, earlier.pointer(SIDECAR).unwrap().clone());
     assert!(verdict(&sample, &mixed).starts_with("ours 0: "), "volumes of another rendering");
+    sample.config.sidecar.withdrawn_renderings = vec![made.hash()];
+    assert!(verdict(&sample, &earlier).starts_with("ours 0: args["));
 }
 
 #[test]
@@ -318,4 +331,102 @@ fn nothing_that_the_pod_says_of_itself_is_believed() {
     assert_eq!(verdict(&sample, &pod), "absent");
     let forged = json!({"name": "auth-proxy", "image": "busybox", "restartPolicy": "Always"});
     assert!(verdict(&sample, &with(&pod, "/spec/initContainers/-", forged)).starts_with("foreign"));
+}
+
+#[test]
+fn a_running_pod_keeps_its_sidecar_when_policy_and_resources_have_changed_since() {
+    let mut sample = Sample::new();
+    let pod = with(&sample.pod(), &format!("{SIDECAR}/resources/limits/cpu"), json!("1m"));
+    sample.namespace.policy = Some("strict".to_owned());
+    assert!(verdict(&sample, &pod).starts_with("ours 0: "));
+    assert_eq!(running_sidecar(&sample.situation(), &pod), Genuine::Current { index: 0 });
+    let forged = with(&pod, "/spec/volumes/2", json!({"name": "sandgate-policy", "emptyDir": {}}));
+    assert!(matches!(running_sidecar(&sample.situation(), &forged), Genuine::Ours { .. }));
+    let forged = with(&pod, &format!("{SIDECAR}/args"), json!(["serve"]));
+    assert!(matches!(running_sidecar(&sample.situation(), &forged), Genuine::Ours { .. }));
+}
+
+/// Every place in `value`, as pointers below `pointer`.
+fn places(pointer: &str, value: &Value, all: &mut Vec<String>) {
+    all.push(pointer.to_owned());
+    match value {
+        Value::Object(fields) => {
+            fields.iter().for_each(|(field, value)| places(&format!("{pointer}/{}", pod::escaped(field)), value, all));
+        }
+        Value::Array(elements) => {
+            elements.iter().enumerate().for_each(|(index, value)| places(&format!("{pointer}/{index}"), value, all));
+        }
+        _ => {}
+    }
+}
+
+/// Something else of the same kind.
+fn another(value: &Value) -> Value {
+    match value {
+        Value::Null => json!("x"),
+        Value::Bool(value) => json!(!value),
+        Value::Number(number) => json!(number.as_i64().unwrap() + 1),
+        Value::String(text) => json!(format!("{text}x")),
+        Value::Array(elements) => elements.iter().cloned().chain([json!({"name": "x"})]).collect(),
+        Value::Object(fields) => {
+            let mut fields = fields.clone();
+            fields.insert("another".to_owned(), json!("x"));
+            fields.into()
+        }
+    }
+}
+
+#[test]
+fn no_place_of_the_sidecar_or_of_our_volumes_can_change_or_leave_unnoticed_but_for_defaults_and_amounts() {
+    let sample = Sample::new();
+    let pod = sample.pod();
+    let mut all = Vec::new();
+    places(SIDECAR, pod.pointer(SIDECAR).unwrap(), &mut all);
+    places("/spec/volumes", pod.pointer("/spec/volumes").unwrap(), &mut all);
+    let unnoticed = |changed: &Value| verdict(&sample, changed).starts_with("current");
+    let changed = all.iter().filter(|place| unnoticed(&with(&pod, place, another(pod.pointer(place).unwrap()))));
+    let left = all.iter().filter(|place| *place != "/spec/volumes" && unnoticed(&without(&pod, place)));
+    let short = |place: &String| place.trim_start_matches(SIDECAR).to_owned();
+    assert_eq!(changed.map(short).collect::<Vec<_>>(), ["/spec/volumes"], "another volume that is not ours");
+    assert_eq!(
+        left.map(short).collect::<Vec<_>>(),
+        [
+            "/ports/0/protocol",
+            "/ports/1/protocol",
+            "/env/0/valueFrom/fieldRef/apiVersion",
+            "/env/1/valueFrom/fieldRef/apiVersion",
+            "/env/2/valueFrom/fieldRef/apiVersion",
+            "/readinessProbe/httpGet/scheme",
+            "/readinessProbe/successThreshold",
+            "/readinessProbe/failureThreshold",
+            "/livenessProbe/httpGet/scheme",
+            "/livenessProbe/periodSeconds",
+            "/livenessProbe/successThreshold",
+            "/terminationMessagePath",
+            "/spec/volumes/2/configMap/defaultMode",
+        ],
+        "absent, each is what it was"
+    );
+    assert!(all.len() > 120, "{}", all.len());
+}
+
+#[test]
+fn an_image_may_be_pulled_always_and_never_less() {
+    let sample = Sample::new();
+    assert_eq!(changed(&sample, "/imagePullPolicy", json!("Always")), "current 0");
+    for policy in [json!("Never"), Value::Null] {
+        assert!(changed(&sample, "/imagePullPolicy", policy).starts_with("ours 0: imagePullPolicy"));
+    }
+}
+
+#[test]
+fn a_rendering_without_a_container_makes_nothing_genuine() {
+    let mut sample = Sample::new();
+    let pod = sample.pod();
+    let bare = with(&without(&pod, SIDECAR), "/spec/initContainers/-", json!({"name": "auth-proxy"}));
+    for empty in [Value::Null, json!({}), json!([])] {
+        sample.rendering.container = empty;
+        assert!(verdict(&sample, &pod).starts_with("ours 0: nothing is genuine"));
+        assert!(verdict(&sample, &bare).starts_with("foreign"));
+    }
 }

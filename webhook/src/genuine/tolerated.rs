@@ -1,16 +1,13 @@
-//! What others may change in a genuine sidecar: resources within bounds, and what the configuration tolerates by name.
+//! What others may add to a genuine sidecar: what the configuration tolerates by name, and what API servers add.
 //! Never anything that decides what runs, with which rights, or what it reads.
-
-use std::collections::HashSet;
 
 use serde_json::{Value, json};
 
 use crate::config::Sidecar;
 use crate::evasion::path;
+use crate::genuine::difference::{Fields, same};
 use crate::names::{SERVICE_ACCOUNT_DIR, VOLUMES};
-use crate::pod;
-use crate::resources::{Quantity, Resources};
-use crate::situation::Situation;
+use crate::pod::{self, elements};
 
 /// Beginnings of names that a program or its libraries read whatever the configuration says: never tolerated.
 const READ: [&str; 8] = ["SANDGATE_", "LD_", "GLIBC_", "MALLOC_", "MIMALLOC_", "RUST_", "TOKIO_", "SSL_"];
@@ -18,89 +15,33 @@ const READ: [&str; 8] = ["SANDGATE_", "LD_", "GLIBC_", "MALLOC_", "MIMALLOC_", "
 /// Where nobody mounts anything into the sidecar, whatever the volume is called.
 const KERNEL: [&str; 3] = ["/proc", "/sys", "/dev"];
 
-/// Takes out of a pod's sidecar what is tolerated, so that the rest is compared exactly with `expected`.
-pub(super) fn strip(sidecar: &Sidecar, expected: &Value, pod: &Value, found: &mut Value) {
-    let Some(fields) = found.as_object_mut() else { return };
-    fields.remove("resources");
-    if fields.get("resizePolicy").is_some_and(is_default_resize_policy) {
-        fields.remove("resizePolicy");
+/// What a pod's sidecar has in the fields in which something is tolerated, without that, so that the rest is compared
+/// exactly with `expected`. A container may be as large as a pod: no more of it is copied than shows a difference.
+pub(super) fn without(sidecar: &Sidecar, expected: &Value, pod: &Value, found: &Value) -> Fields {
+    let mut fields = Fields::new();
+    fields.insert("resources".to_owned(), Value::Null);
+    if found.get("resizePolicy").is_some_and(is_default_resize_policy) {
+        fields.insert("resizePolicy".to_owned(), Value::Null);
     }
     let accepted = |image: &Value| sidecar.accepted_images.iter().any(|accepted| image == accepted.as_str());
-    if fields.get("image").is_some_and(accepted) {
-        fields.insert("image".to_owned(), expected.get("image").cloned().unwrap_or_default());
-    }
-    if let Some(env) = fields.get_mut("env").and_then(Value::as_array_mut) {
-        env.retain(|variable| !is_tolerated_variable(sidecar, expected, variable));
-    }
-    if let Some(mounts) = fields.get_mut("volumeMounts").and_then(Value::as_array_mut) {
-        mounts
-            .retain(|mount| !is_tolerated_mount(sidecar, expected, mount) && !is_service_account(expected, pod, mount));
-    }
-}
-
-/// What is wrong with the resources of a pod's sidecar. A LimitRange and an autoscaler may change requests and limits
-/// within the configured bounds, and a LimitRange adds ephemeral storage; devices and claims are nobody's business.
-pub(super) fn resources(situation: &Situation<'_>, container: &Value) -> Option<String> {
-    let Sidecar { resources, resources_min: min, resources_max: max, .. } = &situation.config.sidecar;
-    let field = |name: &str| container.get("resources").and_then(|resources| resources.get(name));
-    for (list, rows) in [
-        (
-            "requests",
-            [
-                ("cpu", row(resources, min, max, |r| &r.cpu_request)),
-                ("memory", row(resources, min, max, |r| &r.memory_request)),
-            ],
-        ),
-        (
-            "limits",
-            [
-                ("cpu", row(resources, min, max, |r| &r.cpu_limit)),
-                ("memory", row(resources, min, max, |r| &r.memory_limit)),
-            ],
-        ),
-    ] {
-        for (name, [own, min, max]) in rows {
-            let Some(text) = field(list).and_then(|amounts| amounts.get(name)) else {
-                return Some(format!("resources.{list}.{name} is absent instead of {own}"));
-            };
-            let amount = amount(text);
-            let fits =
-                amount.is_some_and(|amount| (min.milli()..=max.milli()).contains(&amount.milli()) || amount == *own);
-            if !fits {
-                return Some(format!("resources.{list}.{name} is {text} instead of {min} to {max}"));
-            }
-        }
-        let other = field(list).and_then(Value::as_object).into_iter().flatten();
-        if let Some((name, amount)) =
-            other.into_iter().find(|(name, _)| !["cpu", "memory", "ephemeral-storage"].contains(&name.as_str()))
-        {
-            return Some(format!("resources.{list}.{name} is {amount} instead of absent"));
+    // The API server's plugin AlwaysPullImages says it for every container; the image is the same.
+    let always = |policy: &Value| policy == "Always";
+    for (field, is_as_good) in [("image", &accepted as &dyn Fn(&Value) -> bool), ("imagePullPolicy", &always)] {
+        if found.get(field).is_some_and(is_as_good) {
+            fields.insert(field.to_owned(), expected.get(field).cloned().unwrap_or_default());
         }
     }
-    let mut other = container.get("resources").and_then(Value::as_object).into_iter().flatten();
-    let (name, value) = other.find(|(name, value)| {
-        !["requests", "limits"].contains(&name.as_str()) && !value.is_null() && **value != json!([])
-    })?;
-    Some(format!("resources.{name} is {value} instead of absent"))
-}
-
-/// One amount of three resources.
-fn row<'a>(
-    own: &'a Resources,
-    min: &'a Resources,
-    max: &'a Resources,
-    of: fn(&Resources) -> &Quantity,
-) -> [&'a Quantity; 3] {
-    [of(own), of(min), of(max)]
-}
-
-/// A quantity, also where an author wrote a number.
-fn amount(value: &Value) -> Option<Quantity> {
-    match value {
-        Value::String(text) => Quantity::parse(text).ok(),
-        Value::Number(number) => Quantity::parse(&number.to_string()).ok(),
-        _ => None,
+    let is_mount =
+        |mount: &Value| is_tolerated_mount(sidecar, expected, mount) || is_service_account(expected, pod, mount);
+    let is_variable = |variable: &Value| is_tolerated_variable(sidecar, expected, variable);
+    for (field, is_tolerated) in [("env", &is_variable as &dyn Fn(&Value) -> bool), ("volumeMounts", &is_mount)] {
+        if found.get(field).is_some_and(Value::is_array) {
+            let enough = elements(expected, field).count() + 1;
+            let rest = elements(found, field).filter(|element| !is_tolerated(element)).take(enough);
+            fields.insert(field.to_owned(), rest.cloned().collect());
+        }
     }
+    fields
 }
 
 /// What API servers from 1.33 on write: a resize needs no restart.
@@ -125,7 +66,7 @@ fn is_tolerated_mount(sidecar: &Sidecar, expected: &Value, mount: &Value) -> boo
     let (Some(name), Some(place)) = (pod::text(mount, "/name"), pod::text(mount, "/mountPath")) else { return false };
     let place = path::normal(place);
     let program = expected.get("command").and_then(|command| command.get(0)).and_then(Value::as_str);
-    let ours = pod::elements(expected, "volumeMounts").filter_map(|ours| pod::text(ours, "/mountPath"));
+    let ours = elements(expected, "volumeMounts").filter_map(|ours| pod::text(ours, "/mountPath"));
     let mut taken = ours.chain(program).chain(KERNEL).chain([SERVICE_ACCOUNT_DIR]).map(path::normal);
     !VOLUMES.contains(&name)
         && sidecar.tolerated_mounts.iter().any(|tolerated| tolerated == name)
@@ -136,19 +77,14 @@ fn is_tolerated_mount(sidecar: &Sidecar, expected: &Value, mount: &Value) -> boo
 /// its path. Our renderings do mount something there, so that it never comes; beside ours it is somebody's forgery.
 fn is_service_account(expected: &Value, pod: &Value, mount: &Value) -> bool {
     let name = pod::text(mount, "/name").unwrap_or_default();
-    let is_taken = pod::elements(expected, "volumeMounts")
-        .filter_map(|ours| pod::text(ours, "/mountPath"))
-        .any(|ours| path::normal(ours) == SERVICE_ACCOUNT_DIR);
     let plain = json!({"name": name, "mountPath": SERVICE_ACCOUNT_DIR, "readOnly": true});
+    if !name.starts_with("kube-api-access-") || !same("volumeMounts", &plain, mount) {
+        return false;
+    }
+    let mut ours = elements(expected, "volumeMounts").filter_map(|ours| pod::text(ours, "/mountPath"));
+    let is_taken = ours.any(|ours| path::normal(ours) == SERVICE_ACCOUNT_DIR);
     let spec = pod.get("spec").unwrap_or(&Value::Null);
-    let volumes: HashSet<&str> = pod::elements(spec, "volumes")
-        .filter(|volume| {
-            pod::elements(&volume["projected"], "sources").any(|source| source["serviceAccountToken"].is_object())
-        })
-        .filter_map(|volume| pod::text(volume, "/name"))
-        .collect();
-    !is_taken
-        && name.starts_with("kube-api-access-")
-        && volumes.contains(name)
-        && super::same("volumeMounts", &plain, mount)
+    let volume = pod::named(spec, "volumes", name).and_then(|(_, volume)| volume.get("projected"));
+    let is_token = |source: &Value| source.get("serviceAccountToken").is_some_and(Value::is_object);
+    !is_taken && volume.is_some_and(|volume| elements(volume, "sources").any(is_token))
 }

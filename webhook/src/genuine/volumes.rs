@@ -2,16 +2,21 @@
 
 use serde_json::Value;
 
-use crate::genuine::difference as compare;
-use crate::names::{POLICY_ANNOTATION, POLICY_VOLUME, VOLUMES};
-use crate::pod;
+use crate::genuine::{Moment, difference as compare};
+use crate::names::{POLICY_VOLUME, VOLUMES};
 use crate::rendering::Rendering;
 use crate::situation::Situation;
+use crate::{plan, pod};
 
 /// The first difference between the pod's volumes with our names and those of `rendering`.
-pub(super) fn difference(situation: &Situation<'_>, rendering: &Rendering, pod: &Value) -> Option<String> {
+pub(super) fn difference(
+    situation: &Situation<'_>,
+    rendering: &Rendering,
+    pod: &Value,
+    moment: Moment,
+) -> Option<String> {
     let spec = pod.get("spec").unwrap_or(&Value::Null);
-    let expected = volumes(rendering, policy(situation, pod));
+    let expected = rendering.volumes(&policy(situation, spec, pod, moment));
     VOLUMES.iter().find_map(|name| {
         let is_named = |volume: &&Value| pod::text(volume, "/name") == Some(name);
         let mut found = pod::elements(spec, "volumes").filter(is_named);
@@ -21,18 +26,12 @@ pub(super) fn difference(situation: &Situation<'_>, rendering: &Rendering, pod: 
     })
 }
 
-/// The name of the ConfigMap that this pod's policy is in.
-fn policy<'a>(situation: &Situation<'a>, pod: &'a Value) -> &'a str {
-    let own = pod.pointer("/metadata/annotations").and_then(|all| all.get(POLICY_ANNOTATION)).and_then(Value::as_str);
-    let allowed = situation.namespace.pod_policy.as_deref() == Some("allowed");
-    own.filter(|_| allowed).or(situation.namespace.policy.as_deref()).unwrap_or(&situation.config.policy.config_map)
-}
-
-fn volumes(rendering: &Rendering, policy: &str) -> Vec<Value> {
-    let mut volumes = rendering.volumes.clone();
-    let own = volumes.iter_mut().find(|volume| pod::text(volume, "/name") == Some(POLICY_VOLUME));
-    if let Some(name) = own.and_then(|volume| volume.pointer_mut("/configMap/name")) {
-        *name = policy.into();
+/// The ConfigMap that the pod's policy has to be in: what its namespace says now, or what the running pod has.
+fn policy(situation: &Situation<'_>, spec: &Value, pod: &Value, moment: Moment) -> String {
+    let has = || pod::text(pod::named(spec, "volumes", POLICY_VOLUME)?.1, "/configMap/name");
+    match moment {
+        Moment::Running => has().unwrap_or_default().to_owned(),
+        // A name that can't be followed refuses the pod elsewhere, with its reason.
+        Moment::Creation => plan::policy(situation, pod).unwrap_or_default(),
     }
-    volumes
 }

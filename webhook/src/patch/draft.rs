@@ -49,10 +49,16 @@ impl Draft {
     }
 }
 
-/// `a, b and 3 more`.
+/// `a, b and 3 more`, each once.
 pub(super) fn listed(names: &[&str]) -> String {
-    let shown = names.iter().take(MAX_LISTED).copied().collect::<Vec<_>>().join(", ");
-    match names.len().saturating_sub(MAX_LISTED) {
+    let mut unique: Vec<&str> = Vec::new();
+    for name in names {
+        if !unique.contains(name) {
+            unique.push(name);
+        }
+    }
+    let shown = unique.iter().take(MAX_LISTED).copied().collect::<Vec<_>>().join(", ");
+    match unique.len().saturating_sub(MAX_LISTED) {
         0 => shown,
         more => format!("{shown} and {more} more"),
     }

@@ -20,6 +20,8 @@ pub(super) struct Environment<'a> {
     required: bool,
     groups: Vec<Group<'a>>,
     renderings: Vec<&'a Rendering>,
+    /// Every host that some rendering names in `NO_PROXY`.
+    hosts: Vec<&'a str>,
 }
 
 /// Variables that are decided together: the cases of one name.
@@ -63,8 +65,14 @@ impl<'a> Environment<'a> {
                 }
             }
         }
-        let renderings = std::iter::once(situation.rendering).chain(situation.accepted).collect();
-        Self { required: situation.mode == Mode::Required, groups, renderings }
+        let renderings: Vec<&Rendering> = std::iter::once(situation.rendering).chain(situation.accepted).collect();
+        let mut hosts: Vec<&str> = values(&renderings)
+            .filter(|(name, _)| name.eq_ignore_ascii_case("no_proxy"))
+            .flat_map(|(_, text)| hosts::each(text))
+            .collect();
+        hosts.sort_unstable();
+        hosts.dedup();
+        Self { required: situation.mode == Mode::Required, groups, renderings, hosts }
     }
 
     /// Completes the environment of `container`.
@@ -101,21 +109,17 @@ impl<'a> Environment<'a> {
         let names = own.iter().map(|entry| entry.name);
         if own.is_empty() || self.required {
             changes.replaced.extend(names);
-            complete(group, entries, |_, ours| ours.to_owned(), changes);
+            complete(group, entries, |_, ours| Some(ours.to_owned()), changes);
             return;
         }
         changes.kept.extend(names);
         // Where it comes from elsewhere there is no text that the other case could be set to.
-        if let Some(text) = own.iter().rev().find_map(|entry| entry.value) {
-            let keep = |entry: Option<&Entry<'_>>, _: &str| match entry {
-                Some(entry) if !self.is_ours(entry) => entry.value.unwrap_or_default().to_owned(),
-                _ => text.to_owned(),
-            };
-            let plain: Vec<Entry<'c>> = entries.iter().filter(|entry| entry.value.is_some()).map(Entry::copy).collect();
-            let elsewhere = |name: &str| entries.iter().any(|entry| entry.name == name && entry.value.is_none());
-            let members = group.members.iter().copied().filter(|(name, _)| !elsewhere(name)).collect();
-            complete(&Group { variable: group.variable, members }, &plain, keep, changes);
-        }
+        let text = own.iter().rev().find_map(|entry| entry.value);
+        let kept = |entry: Option<&Entry<'_>>, _: &str| match entry {
+            Some(entry) if !self.is_ours(entry) => None,
+            _ => text.map(ToOwned::to_owned),
+        };
+        complete(group, entries, kept, changes);
     }
 
     /// Options or directories: ours behind the container's own.
@@ -129,7 +133,7 @@ impl<'a> Environment<'a> {
     ) {
         let merged = |entry: Option<&Entry<'_>>, ours: &str| {
             let own = entry.and_then(|entry| self.own_part(entry, separator));
-            sandgate_contract::merge(own, variable, ours)
+            Some(sandgate_contract::merge(own, variable, ours))
         };
         complete(group, entries, merged, changes);
     }
@@ -137,36 +141,26 @@ impl<'a> Environment<'a> {
     /// What stands before a value of ours, if anything does.
     fn own_part<'e>(&self, entry: &Entry<'e>, separator: &str) -> Option<&'e str> {
         let text = entry.value?;
-        for (_, ours) in self.values().filter(|(name, _)| *name == entry.name) {
-            match text.strip_suffix(ours) {
-                Some("") => return None,
-                Some(own) => {
-                    if let Some(own) = own.strip_suffix(separator) {
-                        return Some(own);
-                    }
-                }
-                None => {}
-            }
+        let ours = values(&self.renderings).filter(|(name, _)| *name == entry.name);
+        let mut before = ours.filter_map(|(_, ours)| text.strip_suffix(ours));
+        match before.find(|own| own.is_empty() || own.ends_with(separator)) {
+            None => Some(text),
+            Some("") => None,
+            Some(own) => Some(own.strip_suffix(separator).unwrap_or(own)),
         }
-        Some(text)
     }
 
     /// Hosts: the container's own, then ours. A case that is absent becomes what the other one is.
     fn merge_hosts<'c>(&'c self, group: &Group<'c>, entries: &[Entry<'c>], changes: &mut Changes<'c>) {
-        let known: Vec<&str> = self
-            .values()
-            .filter(|(name, _)| name.eq_ignore_ascii_case("no_proxy"))
-            .flat_map(|(_, text)| hosts::each(text))
-            .collect();
         let last = entries.last().and_then(|entry| entry.value);
         let merged = |entry: Option<&Entry<'_>>, ours: &str| {
             let own = entry.map_or(last, |entry| entry.value);
-            own.map_or_else(|| ours.to_owned(), |own| hosts::merge(own, ours, &known))
+            Some(own.map_or_else(|| ours.to_owned(), |own| hosts::merge(own, ours, &self.hosts)))
         };
         complete(group, entries, merged, changes);
         if self.required {
             for host in entries.iter().filter_map(|entry| entry.value).flat_map(hosts::each) {
-                if !known.contains(&host) && !changes.direct.contains(&host) {
+                if !self.hosts.contains(&host) && !changes.direct.contains(&host) {
                     changes.direct.push(host);
                 }
             }
@@ -174,16 +168,9 @@ impl<'a> Environment<'a> {
     }
 
     fn is_ours(&self, entry: &Entry<'_>) -> bool {
-        entry.value.is_some_and(|value| self.values().any(|(name, ours)| name == entry.name && ours == value))
-    }
-
-    /// Every name and value that a genuine rendering sets in some namespace.
-    fn values(&self) -> impl Iterator<Item = (&str, &str)> {
-        let both = |rendering: &'a Rendering| rendering.environment_required.iter().chain(&rendering.environment);
-        self.renderings
-            .iter()
-            .flat_map(move |rendering| both(rendering))
-            .map(|(name, value)| (name.as_str(), value.as_str()))
+        entry
+            .value
+            .is_some_and(|value| values(&self.renderings).any(|(name, ours)| name == entry.name && ours == value))
     }
 
     fn warn(&self, draft: &mut Draft, container: &Container<'_>, changes: &Changes<'_>) {
@@ -194,9 +181,7 @@ impl<'a> Environment<'a> {
         }
         if !changes.replaced.is_empty() {
             let replaced = listed(&changes.replaced);
-            draft.warn(format!(
-                "container {name:?}: the sidecar's value replaced its own {replaced} (required namespace)"
-            ));
+            draft.warn(format!("container {name:?}: the sidecar's {replaced} replaced its own (required namespace)"));
         }
         if !changes.direct.is_empty() {
             let direct = listed(&changes.direct);
@@ -211,30 +196,28 @@ impl<'a> Environment<'a> {
     }
 }
 
-impl<'a> Entry<'a> {
-    const fn copy(&self) -> Self {
-        Self { index: self.index, name: self.name, value: self.value, json: self.json }
-    }
+/// Every name and value that one of `renderings` sets in some namespace.
+fn values<'r, 'a>(renderings: &'r [&'a Rendering]) -> impl Iterator<Item = (&'a str, &'a str)> + use<'r, 'a> {
+    let both = |rendering: &&'a Rendering| rendering.environment_required.iter().chain(&rendering.environment);
+    renderings.iter().flat_map(both).map(|(name, value)| (name.as_str(), value.as_str()))
 }
 
-/// Sets every member of `group` to what `value` says for each of its entries, or once where it has none.
+/// Sets every member of `group` to what `value` says for each of its entries, or once where it has none; `None` leaves
+/// it as it is.
 fn complete<'c>(
     group: &Group<'c>,
     entries: &[Entry<'c>],
-    value: impl Fn(Option<&Entry<'_>>, &str) -> String,
+    value: impl Fn(Option<&Entry<'_>>, &str) -> Option<String>,
     changes: &mut Changes<'c>,
 ) {
     for (name, ours) in &group.members {
-        let mut absent = true;
-        for entry in entries.iter().filter(|entry| entry.name == *name) {
-            absent = false;
-            let wanted = value(Some(entry), ours);
-            if entry.value != Some(wanted.as_str()) {
-                changes.set.push((entry.json, entry.index, wanted));
-            }
+        let mut present = entries.iter().filter(|entry| entry.name == *name).peekable();
+        if present.peek().is_none() {
+            changes.append.extend(value(None, ours).map(|value| json!({"name": name, "value": value})));
         }
-        if absent {
-            changes.append.push(json!({"name": name, "value": value(None, ours)}));
+        for entry in present {
+            let wanted = value(Some(entry), ours).filter(|wanted| entry.value != Some(wanted));
+            changes.set.extend(wanted.map(|wanted| (entry.json, entry.index, wanted)));
         }
     }
 }

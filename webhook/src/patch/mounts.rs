@@ -4,28 +4,29 @@ use sandgate_contract::TRUST_DIR;
 use serde_json::Value;
 
 use super::draft::Draft;
+use crate::evasion::path;
+use crate::genuine::is_trust_mount;
+use crate::mode::Mode;
 use crate::pod::{self, Container};
+use crate::situation::Situation;
 
 /// Mounts the trust files, once. Unless the sidecar is required, a container that has something else there keeps it: two
 /// mounts at one path are no pod. Where it is required such a pod is refused before.
-pub(super) fn patch(draft: &mut Draft, container: &Container<'_>, ours: &Value, required: bool) {
+pub(super) fn patch(draft: &mut Draft, situation: &Situation<'_>, container: &Container<'_>) {
     let mounts = || pod::elements(container.json, "volumeMounts");
-    let has_ours = |mount: &Value| {
-        ours.as_object().is_some_and(|fields| fields.iter().all(|(field, value)| mount.get(field) == Some(value)))
-    };
-    if mounts().any(has_ours) {
+    if mounts().any(|mount| is_trust_mount(situation, mount)) {
         return;
     }
-    if !required && mounts().any(is_at_trust_dir) {
+    if situation.mode != Mode::Required && mounts().any(is_at_trust_dir) {
         let name = container.name();
         draft.warn(format!(
-            "container {name:?} mounts its own {TRUST_DIR}: without ca.crt and bundle.crt there, TLS fails"
+            "container {name:?} mounts its own {TRUST_DIR}: without our ca.crt and bundle.crt there, TLS fails"
         ));
         return;
     }
-    draft.append(&container.pointer(), container.json, "volumeMounts", vec![ours.clone()]);
+    draft.append(&container.pointer(), container.json, "volumeMounts", vec![situation.rendering.trust_mount.clone()]);
 }
 
 fn is_at_trust_dir(mount: &Value) -> bool {
-    mount.get("mountPath").and_then(Value::as_str).is_some_and(|path| path.trim_end_matches('/') == TRUST_DIR)
+    pod::text(mount, "/mountPath").is_some_and(|place| path::normal(place) == TRUST_DIR)
 }

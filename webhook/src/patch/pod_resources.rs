@@ -20,7 +20,7 @@ pub(super) fn patch(draft: &mut Draft, spec: &Value, resources: &Resources, befo
         }
     }
     if !raised.is_empty() {
-        draft.warn(format!("spec.resources now has room for the sidecar: {}", raised.join(", ")));
+        draft.warn(format!("spec.resources was raised for the sidecar: {}", raised.join(", ")));
     }
 }
 

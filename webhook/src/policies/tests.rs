@@ -50,8 +50,11 @@ fn a_config_map_is_a_policy_by_its_name_its_label_or_the_namespace_s_annotation(
     }
     assert_eq!(created("other", labelled("true", BROKEN)).reason, Reason::PolicyInvalid);
     for object in [with(BROKEN), labelled("True", BROKEN), labelled("false", BROKEN), json!({"data": null})] {
-        let decision = created("other", object);
+        let decision = created("other", object.clone());
         assert_eq!((decision.reason, decision.allowed()), (Reason::NotAsked, true));
+        let warned =
+            decision.warnings.iter().any(|warning| warning.contains("\"True\" makes this ConfigMap no policy"));
+        assert_eq!(warned, object == labelled("True", BROKEN), "{:?}", decision.warnings);
     }
     let mut config = Config::default();
     config.policy.config_map = "other".to_owned();
@@ -67,6 +70,21 @@ fn a_name_that_is_still_to_be_made_is_no_policy_s_but_the_label_counts() {
     assert!(refused.message.starts_with("ConfigMap \"p-...\" is no valid policy:\n"), "{}", refused.message);
     let named = json!({"metadata": {"name": "sandgate-policy"}, "data": {POLICY_KEY: BROKEN}});
     assert_eq!(created("", named).reason, Reason::PolicyInvalid);
+}
+
+#[test]
+fn where_pods_may_name_their_policy_a_broken_one_is_a_warning() {
+    let namespace = Namespace { pod_policy: Some("allowed".to_owned()), ..namespace() };
+    let decided = |object| {
+        let request = request("CREATE", "other", object, Value::Null);
+        validate_policy(&namespace, &Config::default(), &request)
+    };
+    let decision = decided(with(BROKEN));
+    assert_eq!((decision.reason, decision.warnings.len()), (Reason::NotAsked, 4));
+    assert!(decision.warnings[1].starts_with("policy.yaml:2: mod: "), "{:?}", decision.warnings);
+    for object in [with(SOUND), json!({"data": {"other": "x"}}), json!({})] {
+        assert_eq!(decided(object).warnings, Vec::<String>::new());
+    }
 }
 
 #[test]
@@ -93,6 +111,8 @@ fn every_problem_of_a_policy_is_told_with_its_line() {
         assert_eq!(lines.iter().filter(|line| line.starts_with(&place)).count(), 1, "{lines:?}");
     }
     assert_eq!(lines.len(), 4);
+    let long = created("sandgate-policy", with(&SOUND.replace("a.test", &"ä".repeat(100_000)))).message;
+    assert!(!long.is_empty() && long.chars().count() < 2 * MAX_PROBLEM, "a long text is not quoted in full");
     let mut endless = "version: 1\ndestinations:\n".to_owned();
     (0..5000).for_each(|_| endless.push_str("- 7\n"));
     let message = created("sandgate-policy", with(&endless)).message;

@@ -65,10 +65,15 @@ fn arguments(config: &Config, dns: &[SocketAddr]) -> Vec<String> {
         format!("--admin-listen=[::]:{}", sidecar.health_port),
         format!("--policy={}/{POLICY_KEY}", volumes::POLICY_DIR),
     ];
-    arguments.extend(match config.ca.mode {
-        CaMode::Pod => ["--ca=generate".to_owned(), format!("--state-dir={}", volumes::STATE_DIR)],
-        CaMode::Secret => ["--ca=files".to_owned(), format!("--ca-dir={CA_DIR}")],
-    });
+    match config.ca.mode {
+        CaMode::Pod => arguments.extend(["--ca=generate".to_owned(), format!("--state-dir={}", volumes::STATE_DIR)]),
+        // The name is for the message of a sidecar whose Secret is missing.
+        CaMode::Secret => arguments.extend([
+            "--ca=files".to_owned(),
+            format!("--ca-dir={CA_DIR}"),
+            format!("--ca-secret={}", config.ca.secret_name),
+        ]),
+    }
     arguments.push(format!("--trust-dir={}", volumes::TRUST_SOURCE_DIR));
     arguments.push(format!("--trust-path={TRUST_DIR}"));
     arguments.extend(dns.iter().map(|server| format!("--dns={server}")));

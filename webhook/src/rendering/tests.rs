@@ -54,6 +54,7 @@ fn the_key_is_in_memory_or_from_the_secret_and_in_no_other_mount() {
     assert_eq!(secret.volumes[1]["secret"]["secretName"], "sandbox-proxy-ca");
     assert_eq!(secret.volumes[1]["secret"]["optional"], true);
     assert!(arguments(&secret).contains(&"--ca-dir=/certs"));
+    assert!(arguments(&secret).contains(&"--ca-secret=sandbox-proxy-ca"));
     for rendering in [pod, secret] {
         assert_eq!(
             rendering.trust_mount,

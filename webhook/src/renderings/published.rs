@@ -35,7 +35,7 @@ impl Published {
         let mut entries = BTreeMap::new();
         for (key, text) in object.data.iter().flatten() {
             match serde_json::from_str::<Rendering>(text) {
-                Ok(rendering) if hash(&rendering) == *key => {
+                Ok(rendering) if rendering.hash() == *key => {
                     let at = times.get(key).copied().unwrap_or(OffsetDateTime::UNIX_EPOCH);
                     entries.insert(key.clone(), Entry { rendering, at });
                 }
@@ -48,7 +48,7 @@ impl Published {
 
     /// Adds a rendering, or renews its time; the oldest ones go past the limit. Whether anything changed.
     pub(super) fn add(&mut self, rendering: &Rendering, now: OffsetDateTime) -> bool {
-        let hash = hash(rendering);
+        let hash = rendering.hash();
         if self.entries.get(&hash).is_some_and(|entry| now - entry.at < FRESH) {
             return false;
         }
@@ -88,13 +88,6 @@ impl Published {
     pub(super) fn renderings(&self) -> impl Iterator<Item = (&String, &Rendering)> {
         self.entries.iter().map(|(hash, entry)| (hash, &entry.rendering))
     }
-}
-
-/// The key of a rendering: the first 12 hexadecimal digits of the SHA-256 of its JSON.
-pub(super) fn hash(rendering: &Rendering) -> String {
-    let text = serde_json::to_vec(rendering).expect("a rendering is JSON");
-    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &text);
-    digest.as_ref().iter().take(6).map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The times of an annotation; none where it can't be read, for they only decide what goes first.
@@ -144,8 +137,8 @@ mod tests {
         assert!(published.add(&rendering("0"), at(61)));
         assert!(published.add(&rendering("16"), at(62)));
         assert_eq!(published.entries.len(), 16);
-        assert!(published.has(&hash(&rendering("0"))) && published.has(&hash(&rendering("16"))));
-        assert!(!published.has(&hash(&rendering("1"))));
+        assert!(published.has(&rendering("0").hash()) && published.has(&rendering("16").hash()));
+        assert!(!published.has(&rendering("1").hash()));
     }
 
     #[test]

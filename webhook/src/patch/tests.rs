@@ -1,1 +1,0 @@
-//! The patch's rules, one by one. Whole pods are in `tests/golden`.
