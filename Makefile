@@ -15,7 +15,7 @@ test: test-tools api-server ## run every test that needs no cluster
 	$(CARGO) test --locked --workspace
 
 golden: ## write what the webhook's golden tests expect; look at the diff before you commit it
-	UPDATE_GOLDEN=1 $(CARGO) test --locked -p sandgate-webhook --test golden
+	UPDATE_GOLDEN=1 $(CARGO) test --locked -p sandgate-webhook --test golden --test offline
 
 check: check-tools ## formatting, clippy without warnings, licences and sources of dependencies
 	$(CARGO) fmt --all --check

@@ -12,7 +12,7 @@ use crate::cli::Offline;
 use crate::config::Config;
 use crate::decision::Decision;
 use crate::names::{INJECT_LABEL, POLICY_VOLUME};
-use crate::offline::{self, Assumed, File};
+use crate::offline::{self, Assumed, File, plain};
 use crate::pod;
 use crate::reason::Outcome;
 
@@ -35,14 +35,16 @@ fn explain(assumed: &Assumed<'_>, files: &[File]) -> anyhow::Result<(String, boo
     for file in files {
         for document in &file.documents {
             if let Some(unknown) = offline::unknown_template(&document.value) {
-                let _ = write!(text, "\n{}:{}: {unknown}\n", file.name, document.line);
+                let note = format!("{}:{}: {unknown}", file.name, document.line);
+                let _ = write!(text, "\n{}\n", plain(&note));
             }
             for place in assumed.places(file, document)? {
                 let mut after = document.value.clone();
                 let decision = assumed.inject(&place, &mut after);
                 let pointer = format!("{}{}", place.object, place.workload.pointer);
                 let pod = |document: &Value| document.pointer(&pointer).cloned().unwrap_or_default();
-                let _ = write!(text, "\n{place}\n{}", story(&decision, &pod(&document.value), &pod(&after)));
+                let title = plain(&place.to_string());
+                let _ = write!(text, "\n{title}\n{}", story(&decision, &pod(&document.value), &pod(&after)));
                 refused |= decision.reason.outcome() == Outcome::Refused;
                 injected += usize::from(decision.reason.outcome() == Outcome::Injected);
                 pods += 1;
@@ -94,7 +96,7 @@ fn story(decision: &Decision, before: &Value, after: &Value) -> String {
 }
 
 fn line(text: &mut String, title: &str, rest: &str) {
-    let _ = writeln!(text, "  {title:<12} {rest}");
+    let _ = writeln!(text, "  {title:<12} {}", plain(rest));
 }
 
 fn resources(sidecar: &Value) -> String {

@@ -10,7 +10,7 @@ use crate::cli::Inject;
 use crate::config::Config;
 use crate::decision::Decision;
 use crate::documents;
-use crate::offline::{self, Assumed, File, Place};
+use crate::offline::{self, Assumed, File, Place, plain};
 use crate::reason::Outcome;
 
 /// Runs the command: documents or the diff to `out`, everything else to `notes`.
@@ -54,7 +54,8 @@ fn inject_all(assumed: &Assumed<'_>, files: &mut [File], notes: &mut impl Write)
             let places = assumed.places(file, &file.documents[index])?;
             let document = &mut file.documents[index];
             if let Some(unknown) = offline::unknown_template(&document.value) {
-                writeln!(notes, "{}:{}: warning: {unknown}", file.name, document.line)?;
+                let note = format!("{}:{}: warning: {unknown}", file.name, document.line);
+                writeln!(notes, "{}", plain(&note))?;
             }
             for place in places {
                 let decision = assumed.inject(&place, &mut document.value);
@@ -72,13 +73,14 @@ fn inject_all(assumed: &Assumed<'_>, files: &mut [File], notes: &mut impl Write)
 
 fn report(place: &Place, decision: &Decision, notes: &mut impl Write) -> anyhow::Result<()> {
     let (code, message) = (decision.reason.code(), &decision.message);
-    match decision.reason.outcome() {
-        Outcome::Injected => {}
-        Outcome::Skipped => writeln!(notes, "{place}: left as it is ({code}): {message}")?,
-        Outcome::Refused => writeln!(notes, "{place}: refused ({code}): {message}")?,
-    }
-    for warning in offline::more_warnings(decision) {
-        writeln!(notes, "{place}: warning: {warning}")?;
+    let outcome = match decision.reason.outcome() {
+        Outcome::Injected => None,
+        Outcome::Skipped => Some(format!("left as it is ({code}): {message}")),
+        Outcome::Refused => Some(format!("refused ({code}): {message}")),
+    };
+    let warnings = offline::more_warnings(decision).map(|warning| format!("warning: {warning}"));
+    for note in outcome.into_iter().chain(warnings) {
+        writeln!(notes, "{}", plain(&format!("{place}: {note}")))?;
     }
     Ok(())
 }

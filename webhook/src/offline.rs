@@ -103,7 +103,7 @@ impl<'a> Assumed<'a> {
             let place = self.place(file, document, object, workload, json);
             if workload.pod(json).is_none() {
                 let field = workload.pointer.trim_start_matches('/').replace('/', ".");
-                anyhow::bail!("{place}: there is no pod template at {field}");
+                anyhow::bail!("{}: there is no pod template at {field}", plain(&place.to_string()));
             }
             places.push(place);
         }
@@ -171,6 +171,12 @@ impl<'a> Assumed<'a> {
             Err(error) => Refusal::new(Reason::Malformed, format!("the pod can't be patched: {error}")).into(),
         }
     }
+}
+
+/// A text that others wrote, for a terminal: without characters that would move its cursor or start another line.
+#[must_use]
+pub fn plain(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
 /// The warnings of a decision that its message does not say already.

@@ -23,8 +23,10 @@ const API_SERVER: [&str; 2] = ["$(KUBERNETES_SERVICE_HOST)", "kubernetes.default
 
 /// What a configuration makes, apart from what a single pod or namespace decides: the sidecar's resources, and the name
 /// of the policy's ConfigMap.
+///
+/// A field that is not known is ignored: during an upgrade the old replicas have to take what the new ones publish.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct Rendering {
     /// The version of the program that made it.
     pub version: String,
@@ -65,9 +67,7 @@ impl Rendering {
     /// The first 12 hexadecimal digits of the SHA-256 of its JSON, with keys in order.
     #[must_use]
     pub fn hash(&self) -> String {
-        let json = serde_json::to_value(self).expect("texts, lists and JSON are JSON");
-        let digest = digest::digest(&digest::SHA256, sorted(json).to_string().as_bytes());
-        digest.as_ref().iter().take(6).map(|byte| format!("{byte:02x}")).collect()
+        hash_of(serde_json::to_value(self).expect("texts, lists and JSON are JSON"))
     }
 
     /// The sidecar's container.
@@ -104,6 +104,12 @@ fn environment(config: &Config, direct: &[&str]) -> Vec<(String, String)> {
     no_proxy.extend(direct.iter().map(|host| (*host).to_owned()));
     let rows = sandgate_contract::environment(proxy, TRUST_DIR, &no_proxy);
     rows.into_iter().map(|(row, value)| (row.name.to_owned(), value)).collect()
+}
+
+/// The hash of a rendering as JSON, which another version may have written.
+pub(crate) fn hash_of(json: Value) -> String {
+    let digest = digest::digest(&digest::SHA256, sorted(json).to_string().as_bytes());
+    digest.as_ref().iter().take(6).map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The same JSON with the keys of every object in order.

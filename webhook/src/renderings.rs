@@ -121,22 +121,20 @@ impl Renderings {
     /// # Errors
     /// [`PublishError`]; then nothing is changed.
     pub async fn publish(&self, rendering: &Rendering, withdrawn: &[String]) -> Result<(), PublishError> {
-        if let Some(source) = &self.source {
-            let known = self.lock().known.clone();
-            match source.publish(rendering, &known).await {
-                Ok((stored, _)) => self.change(|state| state.known = stored),
-                Err(error) => {
-                    self.change(|state| state.failure = Some(error.to_string()));
-                    return Err(error);
-                }
-            }
-        }
-        self.change(|state| {
-            state.failure = None;
-            state.current = Some(rendering.clone());
-            state.withdrawn = withdrawn.to_vec();
-        });
+        self.store(rendering).await?;
+        self.change(|state| state.use_from_now_on(rendering, withdrawn));
         Ok(())
+    }
+
+    async fn store(&self, rendering: &Rendering) -> Result<(), PublishError> {
+        let Some(source) = &self.source else { return Ok(()) };
+        let known = self.lock().known.clone();
+        let result = source.publish(rendering, &known).await;
+        self.change(|state| match &result {
+            Ok((stored, _)) => (state.known, state.failure) = (stored.clone(), None),
+            Err(error) => state.failure = Some(error.to_string()),
+        });
+        result.map(drop)
     }
 
     /// Publishes `first`, then watches the ConfigMap for ever and publishes again what vanishes. A publication of
@@ -153,11 +151,18 @@ impl Renderings {
 
     async fn keep(&self, source: &Source, first: Rendering, withdrawn: Vec<String>) {
         while self.lock().current.is_none() {
-            if let Err(error) = self.publish(&first, &withdrawn).await {
+            if let Err(error) = self.store(&first).await {
                 tracing::warn!(%error, retry_in = ?PAUSE, "this replica's rendering is not published, so it is not ready");
                 // A ConfigMap that is made is seen at once.
                 let _made = timeout(PAUSE, self.vanished.notified()).await;
+                continue;
             }
+            // A reload may have come first.
+            self.change(|state| {
+                if state.current.is_none() {
+                    state.use_from_now_on(&first, &withdrawn);
+                }
+            });
         }
         loop {
             self.vanished.notified().await;
@@ -250,6 +255,11 @@ impl Renderings {
 }
 
 impl State {
+    fn use_from_now_on(&mut self, rendering: &Rendering, withdrawn: &[String]) {
+        self.current = Some(rendering.clone());
+        self.withdrawn = withdrawn.to_vec();
+    }
+
     fn readiness(&self) -> Result<(), String> {
         match (&self.current, self.listed) {
             (Some(_), true) => Ok(()),
@@ -273,10 +283,11 @@ impl Source {
                 Err(error) => return Err(self.failed(&why(&error))),
             };
             let mut published = Published::read(&object);
-            if published.is_empty() {
+            let lost = published.is_empty() && !known.is_empty();
+            if lost {
                 published = known.clone();
             }
-            if !published.add(rendering, time::OffsetDateTime::now_utc()) && object.data.is_some() {
+            if !published.add(rendering, time::OffsetDateTime::now_utc()) && !lost {
                 return Ok((published, false));
             }
             let object = published.write(object);

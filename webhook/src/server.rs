@@ -58,6 +58,13 @@ impl Bounds {
     pub fn new(server: &config::Server, descriptors: usize) -> Self {
         let most = descriptors.saturating_sub(RESERVED_DESCRIPTORS.min(descriptors / 2));
         let connections = server.max_connections.min(most).max(1);
+        if connections < server.max_connections {
+            tracing::info!(
+                connections,
+                descriptors,
+                "fewer connections than server.maxConnections: too few descriptors"
+            );
+        }
         Self {
             connections,
             connections_of_address: (connections / SHARE).max(1),

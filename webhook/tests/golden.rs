@@ -7,6 +7,8 @@
 
 #[path = "golden/case.rs"]
 mod case;
+#[path = "golden/final_pod.rs"]
+mod final_pod;
 #[path = "golden/properties.rs"]
 mod properties;
 

@@ -36,7 +36,8 @@ Examples:
   In a pipe, as the webhook would do it in a namespace that requires the sidecar:
     kubectl kustomize . | sandgate-webhook inject -f - --namespace-label required | kubectl apply -f -
 
-Nothing is asked of a cluster: the namespace's label and annotations are what the flags say.
+Nothing is asked of a cluster: the namespace's label and annotations are what the flags say. Comments and
+the style of quotes are not kept. Where one pod would be refused, nothing is printed.
 Exit codes: 0 done, 1 where a file cannot be read or a pod would be refused, 64 for wrong usage or a
 broken configuration.";
 

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::ConfigMap;
+use serde::Deserialize;
+use serde_json::Value;
 use time::format_description::well_known::Rfc3339;
 use time::{Duration, OffsetDateTime};
 
-use crate::rendering::Rendering;
+use crate::rendering::{Rendering, hash_of};
 
 /// The annotation with the times of publication: a JSON object, hash to RFC 3339.
 const TIMES: &str = "sandgate.dev/published";
@@ -24,6 +26,8 @@ pub(super) struct Published {
 #[derive(Clone, Debug, PartialEq)]
 struct Entry {
     rendering: Rendering,
+    /// The JSON as it came: another version's may have more in it than we read, and its hash is over all of that.
+    text: String,
     /// When a replica last published it; the epoch where that is not written.
     at: OffsetDateTime,
 }
@@ -34,13 +38,10 @@ impl Published {
         let times = times(object);
         let mut entries = BTreeMap::new();
         for (key, text) in object.data.iter().flatten() {
-            match serde_json::from_str::<Rendering>(text) {
-                Ok(rendering) if rendering.hash() == *key => {
-                    let at = times.get(key).copied().unwrap_or(OffsetDateTime::UNIX_EPOCH);
-                    entries.insert(key.clone(), Entry { rendering, at });
-                }
-                Ok(_) => tracing::warn!(%key, "a published rendering is ignored: its content has another hash"),
-                Err(error) => tracing::warn!(%key, %error, "a published rendering is ignored: it can't be read"),
+            let at = times.get(key).copied().unwrap_or(OffsetDateTime::UNIX_EPOCH);
+            match parse(key, text) {
+                Ok(rendering) => drop(entries.insert(key.clone(), Entry { rendering, text: text.clone(), at })),
+                Err(why) => tracing::warn!(%key, why, "a published rendering is ignored"),
             }
         }
         Self { entries }
@@ -52,7 +53,8 @@ impl Published {
         if self.entries.get(&hash).is_some_and(|entry| now - entry.at < FRESH) {
             return false;
         }
-        self.entries.insert(hash.clone(), Entry { rendering: rendering.clone(), at: now });
+        let text = serde_json::to_string(rendering).expect("a rendering is JSON");
+        self.entries.insert(hash.clone(), Entry { rendering: rendering.clone(), text, at: now });
         while self.entries.len() > MOST {
             let others = self.entries.iter().filter(|(other, _)| **other != hash);
             let Some(oldest) = others.min_by_key(|(_, entry)| entry.at).map(|(oldest, _)| oldest.clone()) else {
@@ -65,11 +67,10 @@ impl Published {
 
     /// `object` with exactly these renderings.
     pub(super) fn write(&self, mut object: ConfigMap) -> ConfigMap {
-        let text = |entry: &Entry| serde_json::to_string(&entry.rendering).expect("a rendering is JSON");
         let time = |entry: &Entry| entry.at.format(&Rfc3339).expect("a time between 1970 and 9999");
         let times: BTreeMap<&String, String> = self.entries.iter().map(|(hash, entry)| (hash, time(entry))).collect();
         let times = serde_json::to_string(&times).expect("texts are JSON");
-        object.data = Some(self.entries.iter().map(|(hash, entry)| (hash.clone(), text(entry))).collect());
+        object.data = Some(self.entries.iter().map(|(hash, entry)| (hash.clone(), entry.text.clone())).collect());
         object.metadata.annotations.get_or_insert_default().insert(TIMES.to_owned(), times);
         object
     }
@@ -88,6 +89,13 @@ impl Published {
     pub(super) fn renderings(&self) -> impl Iterator<Item = (&String, &Rendering)> {
         self.entries.iter().map(|(hash, entry)| (hash, &entry.rendering))
     }
+}
+
+/// A rendering whose content is what its key says.
+fn parse(key: &str, text: &str) -> Result<Rendering, String> {
+    let json: Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    let rendering = Rendering::deserialize(&json).map_err(|error| error.to_string())?;
+    if hash_of(json) == key { Ok(rendering) } else { Err("its content has another hash".to_owned()) }
 }
 
 /// The times of an annotation; none where it can't be read, for they only decide what goes first.
@@ -150,6 +158,18 @@ mod tests {
         data.insert("000000000000".to_owned(), serde_json::to_string(&rendering("1")).unwrap());
         data.insert("garbage".to_owned(), "{".to_owned());
         assert_eq!(Published::read(&object), published);
+    }
+
+    #[test]
+    fn what_a_newer_version_publishes_is_taken_and_survives_being_written_by_this_one() {
+        let mut newer = serde_json::to_value(rendering("9")).unwrap();
+        newer["novelty"] = json!({"z": 1, "a": [2]});
+        let (key, text) = (hash_of(newer.clone()), newer.to_string());
+        let object = ConfigMap { data: Some(BTreeMap::from([(key.clone(), text.clone())])), ..ConfigMap::default() };
+        let mut published = Published::read(&object);
+        assert_eq!(published.renderings().next(), Some((&key, &rendering("9"))));
+        published.add(&rendering("1"), at(0));
+        assert_eq!(published.write(object).data.unwrap()[&key], text);
     }
 
     #[test]

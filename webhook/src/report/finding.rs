@@ -8,6 +8,7 @@ use crate::genuine::{self, Genuine};
 use crate::mode::{Mode, PodLabel, Wanted, wanted};
 use crate::names::MIRROR_ANNOTATION;
 use crate::namespace::Namespace;
+use crate::offline::plain;
 use crate::pod;
 use crate::situation::Situation;
 
@@ -70,7 +71,7 @@ impl Finding {
     fn cells(&self) -> [String; 6] {
         let owner = self.owner.as_ref().map_or("none (bare)".to_owned(), |(kind, name)| format!("{kind}/{name}"));
         let image = self.image.clone().unwrap_or_else(|| "-".to_owned());
-        [self.namespace.clone(), self.pod.clone(), owner, self.what.name().to_owned(), image, self.why.clone()]
+        [&self.namespace, &self.pod, &owner, self.what.name(), &image, &self.why].map(plain)
     }
 }
 
@@ -93,8 +94,9 @@ pub(super) fn table(findings: &[Finding]) -> String {
 /// Whether a pod should have the sidecar. Where it is required every pod should, whatever it says.
 fn belongs(mode: Mode, pod: &Value) -> bool {
     let mirror = pod.pointer("/metadata/annotations").is_some_and(|all| all.get(MIRROR_ANNOTATION).is_some());
-    let impossible =
-        mirror || pod::is_true(pod, "/spec/hostNetwork") || pod::text(pod, "/spec/os/name") == Some("windows");
+    let selector = pod.pointer("/spec/nodeSelector").and_then(|labels| labels.get("kubernetes.io/os"));
+    let windows = pod::text(pod, "/spec/os/name") == Some("windows") || selector.is_some_and(|os| os == "windows");
+    let impossible = mirror || windows || pod::is_true(pod, "/spec/hostNetwork");
     match wanted(mode, PodLabel::of(pod)) {
         Wanted::Inject => mode == Mode::Required || !impossible,
         Wanted::RefuseOptOut | Wanted::RefusePodLabel | Wanted::RefuseNamespaceLabel => true,
@@ -170,6 +172,20 @@ mod tests {
         ]}});
         assert_eq!(owner(&pod), Some(("ReplicaSet".to_owned(), "web-1".to_owned())));
         assert_eq!(owner(&json!({"metadata": {}})), None);
+    }
+
+    #[test]
+    fn what_a_pods_author_wrote_cannot_steer_the_terminal() {
+        let finding = Finding {
+            namespace: "a".to_owned(),
+            pod: "p".to_owned(),
+            owner: None,
+            what: What::Foreign,
+            image: Some("x\u{1b}[2J\ny".to_owned()),
+            why: String::new(),
+        };
+        let table = table(&[finding]);
+        assert!(!table.contains('\u{1b}') && table.lines().count() == 2, "{table:?}");
     }
 
     #[test]

@@ -9,8 +9,9 @@ use tokio::time::Instant;
 
 use crate::metrics::Closed;
 
-/// Requests that one address may have in flight. An API server has at most a few hundred for all of its webhooks.
-const REQUESTS_OF_ADDRESS: usize = 256;
+/// Requests that one address may have in flight: all that an API server handles at once by default (400 and 200), should
+/// every one of them wait for us.
+const REQUESTS_OF_ADDRESS: usize = 640;
 
 /// The places for connections. Clones share them.
 #[derive(Clone)]

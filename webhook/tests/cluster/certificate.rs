@@ -11,8 +11,10 @@ use crate::scene::{Scene, eventually, is, within};
 #[tokio::test(flavor = "multi_thread")]
 async fn the_first_start_makes_a_ca_fills_every_bundle_and_is_ready() {
     let scene = Scene::new("first-start").await;
-    let replica = scene.replica("a");
+    let mut replica = scene.replica("a");
     replica.ready().await;
+    let ended = tokio::time::timeout(Duration::from_millis(200), replica.cluster.ended()).await;
+    assert!(ended.is_err(), "{ended:?}: what has done its duty is no failure");
     let ca = scene.secret_text("ca.crt").await;
     assert!(scene.bundles_are(&ca).await, "{:?}", scene.bundles().await);
     assert_eq!(replica.verifies(&ca), Ok(()));

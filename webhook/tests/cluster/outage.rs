@@ -41,4 +41,9 @@ async fn an_outage_of_the_api_server_takes_nothing_away_and_afterwards_all_goes_
     let ca = scene.secret_text("ca.crt").await;
     eventually("repairs go on", async || if scene.bundles_are(&ca).await { Ok(()) } else { Err("not yet".to_owned()) })
         .await;
+    eventually("every watch answers again", async || {
+        let up = replica.metric("sandgate_webhook_watch_up");
+        if up == 5.0 { Ok(()) } else { Err(format!("{up} of 5")) }
+    })
+    .await;
 }

@@ -99,8 +99,12 @@ async fn what_vanishes_is_published_again_from_memory_and_stays_accepted_meanwhi
         if found == before { Ok(()) } else { Err(format!("{found:?}")) }
     };
     eventually("all are published again", all_there).await;
-    scene.config_maps().patch(NAME, &PatchParams::default(), &Patch::Merge(json!({"data": null}))).await.unwrap();
-    eventually("all are published again", all_there).await;
+    for data in [json!({}), json!({"garbage": "{"})] {
+        let mut object = scene.config_maps().get(NAME).await.unwrap();
+        object.data = serde_json::from_value(data).unwrap();
+        scene.config_maps().replace(NAME, &Default::default(), &object).await.unwrap();
+        eventually("all are published again", all_there).await;
+    }
     assert_eq!(versions(&replica), ["1", "2"]);
     replica.ready().await;
 }

@@ -10,7 +10,7 @@ use crate::NAMES;
 use crate::case::Case;
 
 /// Every behaviour that is patched, with the pod as it comes out.
-fn patched() -> Vec<(&'static str, Case, Value)> {
+pub(crate) fn patched() -> Vec<(&'static str, Case, Value)> {
     let cases = NAMES.iter().map(|name| (*name, Case::load(name)));
     let all: Vec<_> = cases.filter_map(|(name, case)| apply(&case).map(|pod| (name, case, pod))).collect();
     assert!(all.len() >= 30, "only {} behaviours have a patch", all.len());
@@ -177,7 +177,7 @@ fn whatever_json_comes_is_decided_without_a_panic() {
 }
 
 /// Every pointer into `value`, of a list into the first elements.
-fn collect(value: &Value, pointer: &mut String, pointers: &mut Vec<String>) {
+pub(crate) fn collect(value: &Value, pointer: &mut String, pointers: &mut Vec<String>) {
     pointers.push(pointer.clone());
     let children: Vec<(String, &Value)> = match value {
         Value::Object(members) => {
@@ -254,7 +254,7 @@ fn remove_if_empty(object: &mut serde_json::Map<String, Value>, field: &str) {
 }
 
 /// What an API server of Kubernetes 1.36 writes into a pod between two calls of a webhook.
-fn complete(pod: &mut Value) {
+pub(crate) fn complete(pod: &mut Value) {
     let spec = pod["spec"].as_object_mut().unwrap();
     for (field, value) in [
         ("restartPolicy", json!("Always")),

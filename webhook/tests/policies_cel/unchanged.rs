@@ -38,6 +38,14 @@ fn another_image_of_the_sidecar_is_refused_to_everybody() {
 }
 
 #[test]
+fn in_an_enabled_namespace_it_may_be_changed() {
+    let namespace = Cluster::shared().namespace("unchanged-enabled", "enabled");
+    let edit = &namespace.cluster.edit;
+    namespace.create(edit, &namespace.pod("pod", "")).unwrap();
+    namespace.run(edit, &["set", "image", "pod/pod", "auth-proxy=other"]).unwrap();
+}
+
+#[test]
 fn a_resize_of_the_sidecar_is_refused_to_everybody_and_one_of_the_workload_passes() {
     let namespace = with_pod("unchanged-resize");
     for user in namespace.everybody() {
