@@ -184,7 +184,7 @@ fn what_a_replica_makes_by_a_new_configuration_is_genuine_to_the_other_from_the_
     }
     stage.namespace("first-pod", "required");
     let [mut first, mut other] = [0, 1].map(|number| Line::open(&stage, &stage.programs[number]));
-    for round in 0..5 {
+    for round in 0..3 {
         let image = format!("registry.example/sidecar:round-{round}");
         stage.programs[0].configure(&config(&format!("sidecar: {{image: '{image}'}}\n")));
         let deadline = Instant::now() + DEADLINE;
