@@ -40,6 +40,10 @@ fn created(situation: &Situation<'_>, pod: &Value) -> Result<Decision, Vec<Refus
         return Ok(Decision::pass(skipped.reason));
     }
     let refusals = again.err().unwrap_or_default();
+    // What is no pod, or more than one may be, is not looked at any further.
+    if refusals.iter().any(|refusal| refusal.reason == Reason::Malformed) {
+        return Err(refusals);
+    }
     let rendering = match genuine::sidecar(situation, pod) {
         Genuine::Absent => return absent(situation, pod, refusals),
         Genuine::Ours { difference, index } => {
