@@ -92,6 +92,27 @@ fn is_golden(path: &str, source: &str, name: &str) -> bool {
 }
 
 #[test]
+fn every_file_of_the_code_is_on_the_map() {
+    let page = read("ARCHITECTURE.md");
+    let map = page.split("\n## ").find(|section| section.starts_with("Codemap\n")).expect("it has the section");
+    let mut missing = Vec::new();
+    for name in ["policy", "sidecar", "webhook"] {
+        let head = format!("{name}/src/`");
+        let part = map.split("\nIn `").find(|part| part.starts_with(&head));
+        let part = part.unwrap_or_else(|| panic!("the map has no part for {head}"));
+        for entry in fs::read_dir(root().join(name).join("src")).expect("a crate has sources") {
+            let entry = entry.expect("it can be listed");
+            let file = entry.file_name().into_string().expect("a name in ASCII");
+            let file = if entry.path().is_dir() { file + "/" } else { file };
+            if file != "lib.rs" && !part.contains(&format!("`{file}")) {
+                missing.push(format!("{name}/src/{file}"));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "ARCHITECTURE.md, Codemap: no line for {missing:?}");
+}
+
+#[test]
 fn every_dependency_has_a_reason() {
     let page = read("ARCHITECTURE.md");
     let section =
