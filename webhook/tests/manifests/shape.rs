@@ -172,6 +172,26 @@ fn path_of(entry: &str) -> String {
 }
 
 #[test]
+fn every_kind_that_makes_pods_is_asked_about_in_labelled_namespaces() {
+    let entries = entries(base());
+    let templates = entries.iter().filter(|entry| entry["name"].as_str().unwrap().contains(".templates."));
+    let rule = |group: &str, resources: &[&str]| {
+        json!({"apiGroups": [group], "apiVersions": ["v1"], "resources": resources, "operations": ["CREATE", "UPDATE"],
+            "scope": "Namespaced"})
+    };
+    let rules = json!([
+        rule("apps", &["deployments", "statefulsets", "daemonsets", "replicasets"]),
+        rule("batch", &["jobs", "cronjobs"]),
+    ]);
+    let mut modes = Vec::new();
+    for entry in templates {
+        assert_eq!(entry["rules"], rules, "{}", entry["name"]);
+        modes.push(entry["name"].as_str().unwrap().split('.').next().unwrap());
+    }
+    assert_eq!(modes, ["required", "enabled", "disabled", "invalid"]);
+}
+
+#[test]
 fn what_a_pods_author_writes_hides_nothing_where_the_sidecar_is_required() {
     for entry in entries(base()) {
         let name = entry["name"].as_str().unwrap();
