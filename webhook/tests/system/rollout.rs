@@ -175,6 +175,25 @@ impl Line {
     }
 }
 
+/// Another default policy, and resources that were out of bounds before.
+const OTHER: &str = "policy: {configMap: other-policy}\nsidecar:\n  image: registry.example/sidecar:2\n  \
+                     resources: {limits: {cpu: '16', memory: 8Gi}}\n  \
+                     resourceBounds: {max: {limits: {cpu: '16', memory: 8Gi}}}\n";
+
+#[test]
+fn two_replicas_whose_default_policies_and_bounds_differ_find_each_others_pods_genuine() {
+    let mut stage = Stage::alone();
+    stage.end_all();
+    stage.serve("plain", &config(OLD));
+    stage.serve("other", &config(OTHER));
+    stage.namespace("differ", "required");
+    let mut lines = [0, 1].map(|number| Line::open(&stage, &stage.programs[number]));
+    for (maker, judge) in [(0, 1), (1, 0)] {
+        let pod = lines[maker].mutated("differ", &plain("pod"));
+        lines[judge].finds_genuine("differ", &pod);
+    }
+}
+
 #[test]
 fn what_a_replica_makes_by_a_new_configuration_is_genuine_to_the_other_from_the_first_pod_on() {
     let mut stage = Stage::alone();
