@@ -1,17 +1,18 @@
-//! `healthcheck`: asks a sidecar's `/healthz`, for images without curl. It does not ask `/readyz`: a pod whose policy
-//! is broken starts, and everything is refused.
+//! `healthcheck`: asks a program's `/healthz`, for images without curl. It does not ask `/readyz`: a sidecar whose policy
+//! is broken starts and refuses everything, and a webhook that waits for its cluster is well.
 
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
+use sandgate_contract::HEALTH_PATH;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 /// How long to wait before the next try.
 const RETRY: Duration = Duration::from_millis(100);
-/// How long one try may take; a sidecar that needs more is not healthy.
+/// How long one try may take; a program that needs more is not healthy.
 const TRY_TIMEOUT: Duration = Duration::from_secs(2);
 /// The most of an answer that is read for its status line, in bytes.
 const MAX_STATUS_LINE: u64 = 1024;
@@ -68,7 +69,7 @@ impl Question {
     }
 
     fn met(&self) -> String {
-        format!("http://{}/healthz: {}", self.address, self.last.as_deref().unwrap_or("not asked"))
+        format!("http://{}{HEALTH_PATH}: {}", self.address, self.last.as_deref().unwrap_or("not asked"))
     }
 }
 
@@ -83,7 +84,7 @@ async fn ask(address: SocketAddr) -> Result<(), String> {
 
 async fn status_line(address: SocketAddr) -> io::Result<String> {
     let mut stream = TcpStream::connect(address).await?;
-    let request = format!("GET /healthz HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    let request = format!("GET {HEALTH_PATH} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await?;
     let mut line = String::new();
     match BufReader::new(stream.take(MAX_STATUS_LINE)).read_line(&mut line).await {
@@ -95,46 +96,47 @@ async fn status_line(address: SocketAddr) -> io::Result<String> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use tokio::net::TcpListener;
     use tokio::task::JoinSet;
 
     use super::*;
-    use crate::admin::{self, Health};
-    use crate::metrics::Metrics;
 
     const PATIENCE: Duration = Duration::from_secs(20);
 
-    /// Answers every connection with `answer`.
-    async fn answering(answer: &'static [u8]) -> (SocketAddr, JoinSet<()>) {
+    const WELL: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+
+    async fn listener() -> (SocketAddr, TcpListener) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
+        (listener.local_addr().unwrap(), listener)
+    }
+
+    /// Answers every connection with `answer`, and `/readyz` with 503.
+    fn answering(listener: TcpListener, answer: &'static [u8]) -> JoinSet<()> {
         let mut serving = JoinSet::new();
         serving.spawn(async move {
             while let Ok((mut stream, _)) = listener.accept().await {
-                let _ = stream.read(&mut [0; 1024]).await;
+                let mut head = [0; 1024];
+                let read = stream.read(&mut head).await.unwrap_or_default();
+                let is_readiness = head[..read].starts_with(b"GET /readyz");
+                let answer = if is_readiness { &b"HTTP/1.1 503 Service Unavailable\r\n\r\n"[..] } else { answer };
                 let _ = stream.write_all(answer).await;
             }
         });
-        (address, serving)
+        serving
     }
 
     #[tokio::test]
-    async fn a_sidecar_that_is_not_ready_is_healthy() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let mut serving = JoinSet::new();
-        serving.spawn(admin::serve(vec![listener], Arc::new(Health::new()), Arc::new(Metrics::new()), PATIENCE));
-        assert_eq!(healthcheck(([0, 0, 0, 0], port).into(), Duration::ZERO).await, Ok(()));
+    async fn a_program_that_is_not_ready_is_healthy() {
+        let (address, listener) = listener().await;
+        let _serving = answering(listener, WELL);
+        assert_eq!(healthcheck(([0, 0, 0, 0], address.port()).into(), Duration::ZERO).await, Ok(()));
     }
 
     #[tokio::test]
     async fn a_listener_on_all_addresses_is_asked_over_ipv4_where_ipv6_does_not_answer() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = SocketAddr::from((Ipv6Addr::UNSPECIFIED, listener.local_addr().unwrap().port()));
-        let mut serving = JoinSet::new();
-        serving.spawn(admin::serve(vec![listener], Arc::new(Health::new()), Arc::new(Metrics::new()), PATIENCE));
+        let (address, listener) = listener().await;
+        let address = SocketAddr::from((Ipv6Addr::UNSPECIFIED, address.port()));
+        let mut serving = answering(listener, WELL);
         assert_eq!(healthcheck(address, Duration::ZERO).await, Ok(()));
         serving.shutdown().await;
         let error = healthcheck(address, Duration::ZERO).await.unwrap_err();
@@ -142,9 +144,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn it_waits_for_a_sidecar_that_starts_later() {
-        let (address, serving) = answering(b"").await;
-        drop(serving);
+    async fn it_waits_for_a_program_that_starts_later() {
+        let (address, free) = listener().await;
+        drop(free);
         let check = tokio::spawn(healthcheck(address, PATIENCE));
         let listener = loop {
             match TcpListener::bind(address).await {
@@ -152,8 +154,7 @@ mod tests {
                 Err(_) => tokio::task::yield_now().await,
             }
         };
-        let mut serving = JoinSet::new();
-        serving.spawn(admin::serve(vec![listener], Arc::new(Health::new()), Arc::new(Metrics::new()), PATIENCE));
+        let _serving = answering(listener, WELL);
         assert_eq!(check.await.unwrap(), Ok(()));
     }
 
@@ -162,9 +163,11 @@ mod tests {
         for (answer, expected) in [
             (&b"HTTP/1.1 503 Service Unavailable\r\n\r\n"[..], "answered 503"),
             (b"SSH-2.0-OpenSSH\r\n", "not HTTP"),
+            (b"\x15\x03\x01\x00\x02\x02\x16\n", "not HTTP"),
             (b"", "closed without an answer"),
         ] {
-            let (address, _serving) = answering(answer).await;
+            let (address, listener) = listener().await;
+            let _serving = answering(listener, answer);
             let error = healthcheck(address, Duration::ZERO).await.unwrap_err();
             assert!(error.contains(expected) && error.contains(&address.to_string()), "{error}");
         }
