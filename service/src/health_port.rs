@@ -49,8 +49,8 @@ pub trait State: Send + Sync + 'static {
 /// Serves the health port on all `listeners` until the future is dropped. A connection has `time` from its first moment
 /// to its end.
 pub async fn serve<S: State>(listeners: Vec<TcpListener>, state: Arc<S>, time: Duration) {
-    let port = Port { state, time };
-    let mut tasks: JoinSet<_> = listeners.into_iter().map(|listener| accept(listener, port.clone())).collect();
+    let port = Arc::new(Port { state, time });
+    let mut tasks: JoinSet<_> = listeners.into_iter().map(|listener| accept(listener, Arc::clone(&port))).collect();
     while tasks.join_next().await.is_some() {}
 }
 
@@ -59,13 +59,7 @@ struct Port<S> {
     time: Duration,
 }
 
-impl<S> Clone for Port<S> {
-    fn clone(&self) -> Self {
-        Self { state: Arc::clone(&self.state), time: self.time }
-    }
-}
-
-async fn accept<S: State>(listener: TcpListener, port: Port<S>) {
+async fn accept<S: State>(listener: TcpListener, port: Arc<Port<S>>) {
     let mut connections = JoinSet::new();
     let mut open: VecDeque<AbortHandle> = VecDeque::new();
     loop {
@@ -84,7 +78,7 @@ async fn accept<S: State>(listener: TcpListener, port: Port<S>) {
         {
             oldest.abort();
         }
-        open.push_back(connections.spawn(port.clone().connection(stream)));
+        open.push_back(connections.spawn(Arc::clone(&port).connection(stream)));
     }
 }
 
@@ -97,7 +91,7 @@ impl<S: State> Port<S> {
         tracing::warn!(%error, "the health port cannot accept a connection");
     }
 
-    async fn connection(self, stream: TcpStream) {
+    async fn connection(self: Arc<Self>, stream: TcpStream) {
         let time = self.time;
         let service = service_fn(move |request| {
             let response = self.answer(&request);
