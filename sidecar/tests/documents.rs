@@ -20,6 +20,9 @@ fn quoted(text: &str) -> impl Iterator<Item = &str> {
     text.split('`').skip(1).step_by(2)
 }
 
+/// What stands in place of a test: there is none, or it needs a kubelet and comes with the tests on a real cluster.
+const NO_TEST: [&str; 2] = ["–", "– kind-test"];
+
 #[test]
 fn every_test_that_the_requirements_name_exists() {
     let page = read("docs/requirements.md");
@@ -30,17 +33,38 @@ fn every_test_that_the_requirements_name_exists() {
     for row in &rows {
         let (requirement, tests) =
             row.trim_end_matches(" |").rsplit_once(" | ").unwrap_or_else(|| panic!("two cells: {row}"));
-        if tests == "–" {
-            println!("without a test: {requirement}");
+        if NO_TEST.contains(&tests) {
+            println!("{tests}: {requirement}");
             continue;
         }
-        assert!(quoted(tests).next().is_some(), "neither a test nor –: {row}");
+        assert!(quoted(tests).chain(links(tests)).next().is_some(), "neither a test nor a page nor –: {row}");
         missing.extend(quoted(tests).filter(|test| !exists(test)).map(str::to_owned));
+        missing.extend(links(tests).filter(|link| !is_section(link)).map(str::to_owned));
     }
-    assert!(missing.is_empty(), "docs/requirements.md names tests that do not exist:\n{}", missing.join("\n"));
+    assert!(missing.is_empty(), "docs/requirements.md names what does not exist:\n{}", missing.join("\n"));
 }
 
-/// Whether `file::function` is a test: the function stands below an attribute that makes it one.
+/// Where the links of a text lead.
+fn links(text: &str) -> impl Iterator<Item = &str> {
+    text.split("](").skip(1).filter_map(|rest| rest.split(')').next())
+}
+
+/// Whether `page#heading`, seen from docs/, is there.
+fn is_section(link: &str) -> bool {
+    let (page, anchor) = link.split_once('#').unwrap_or((link, ""));
+    let Ok(text) = fs::read_to_string(root().join("docs").join(page)) else { return false };
+    let mut headings = text.lines().filter_map(|line| line.strip_prefix('#')).map(|line| line.trim_start_matches('#'));
+    anchor.is_empty() || headings.any(|heading| slug(heading.trim()) == anchor)
+}
+
+/// A heading as links name it: lower case, hyphens for spaces, and no punctuation.
+fn slug(heading: &str) -> String {
+    let heading = heading.to_lowercase().replace(' ', "-");
+    heading.chars().filter(|letter| letter.is_alphanumeric() || *letter == '-').collect()
+}
+
+/// Whether `file::function` is a test: the function stands below an attribute that makes it one, or it is a golden test,
+/// whose function a macro makes of the name of a folder.
 fn exists(test: &str) -> bool {
     let Some((path, function)) = test.split_once("::") else { return false };
     let Ok(source) = fs::read_to_string(root().join(path)) else { return false };
@@ -56,7 +80,36 @@ fn exists(test: &str) -> bool {
             is_test = false;
         }
     }
-    false
+    is_golden(path, &source, function)
+}
+
+/// Whether `golden!` of this file has the name, and the folder of that name beside it is there.
+fn is_golden(path: &str, source: &str, name: &str) -> bool {
+    let named = source.split("golden! {").nth(1).and_then(|rest| rest.split('}').next());
+    let is_named = named.is_some_and(|names| names.split_whitespace().any(|known| known == name));
+    let folder = root().join(path).with_extension("").join(name.replace('_', "-"));
+    is_named && folder.is_dir()
+}
+
+#[test]
+fn every_file_of_the_code_is_on_the_map() {
+    let page = read("ARCHITECTURE.md");
+    let map = page.split("\n## ").find(|section| section.starts_with("Codemap\n")).expect("it has the section");
+    let mut missing = Vec::new();
+    for name in ["policy", "service", "sidecar", "webhook"] {
+        let head = format!("{name}/src/`");
+        let part = map.split("\nIn `").find(|part| part.starts_with(&head));
+        let part = part.unwrap_or_else(|| panic!("the map has no part for {head}"));
+        for entry in fs::read_dir(root().join(name).join("src")).expect("a crate has sources") {
+            let entry = entry.expect("it can be listed");
+            let file = entry.file_name().into_string().expect("a name in ASCII");
+            let file = if entry.path().is_dir() { file + "/" } else { file };
+            if file != "lib.rs" && !part.contains(&format!("`{file}")) {
+                missing.push(format!("{name}/src/{file}"));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "ARCHITECTURE.md, Codemap: no line for {missing:?}");
 }
 
 #[test]

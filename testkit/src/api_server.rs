@@ -7,11 +7,11 @@
 //! certificate is still verified for the Service's name.
 
 mod kubectl;
+mod runner;
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
@@ -24,6 +24,7 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use serde_json::json;
 
 pub use self::kubectl::{Kubectl, kustomize};
+use self::runner::Runner;
 use crate::pki::{Issued, TestCa};
 
 /// How long it may take to be ready: it takes 4 s on an idle machine, and tests share theirs.
@@ -34,9 +35,6 @@ const POLL: Duration = Duration::from_millis(100);
 const ATTEMPTS: usize = 3;
 /// What every client certificate of an administrator has.
 const ADMIN_GROUP: &str = "system:masters";
-/// Starts both processes, and ends them when the pipe from the test ends.
-const RUN: &str = include_str!("api_server/run.sh");
-
 /// A running API server with an empty etcd. Dropping it stops both, waits until they are gone, and removes their files.
 pub struct ApiServer {
     directory: PathBuf,
@@ -44,15 +42,6 @@ pub struct ApiServer {
     ca: TestCa,
     runner: Mutex<Runner>,
     kubeconfigs: AtomicUsize,
-}
-
-/// The shell that has the two processes as its children.
-struct Runner {
-    shell: Child,
-    commands: Option<ChildStdin>,
-    answers: BufReader<ChildStdout>,
-    /// The ids of etcd and, unless it is stopped, kube-apiserver.
-    processes: Vec<u32>,
 }
 
 impl ApiServer {
@@ -171,7 +160,7 @@ impl ApiServer {
     /// The process ids of etcd and, unless it is stopped, kube-apiserver.
     #[must_use]
     pub fn processes(&self) -> Vec<u32> {
-        self.runner().processes.clone()
+        self.runner().processes().to_vec()
     }
 
     /// Where keys, kubeconfigs, data and logs are, until it is dropped.
@@ -252,40 +241,7 @@ impl ApiServer {
 
 impl Drop for ApiServer {
     fn drop(&mut self) {
-        let mut runner = self.runner();
-        drop(runner.commands.take());
-        // Waits for the shell, which waits for the two. Nothing can be done about an error, and a panic here would hide
-        // the test's own.
-        let _ended = runner.shell.wait();
-    }
-}
-
-impl Runner {
-    fn start(directory: &Path, programs: &Path, port: u16) -> Self {
-        use std::os::unix::process::CommandExt as _;
-        let mut command = Command::new("sh");
-        command.args(["-c", RUN, "sh"]).arg(directory).arg(programs).arg(port.to_string());
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
-        // Not in the test's process group: what a terminal sends to that must not kill the shell before its children.
-        let mut shell = command.process_group(0).spawn().expect("there is a shell");
-        let commands = shell.stdin.take();
-        let answers = BufReader::new(shell.stdout.take().expect("the output is a pipe"));
-        let mut runner = Self { shell, commands, answers, processes: Vec::new() };
-        runner.read_processes();
-        runner
-    }
-
-    fn command(&mut self, command: &str) {
-        let commands = self.commands.as_mut().expect("the pipe is closed by drop alone");
-        writeln!(commands, "{command}").expect("the shell reads until the pipe is closed");
-        self.read_processes();
-    }
-
-    fn read_processes(&mut self) {
-        let mut line = String::new();
-        self.answers.read_line(&mut line).expect("the shell writes text");
-        self.processes = line.split_whitespace().filter_map(|id| id.parse().ok()).collect();
-        assert!(!self.processes.is_empty(), "the shell that runs the API server ended");
+        self.runner().end();
     }
 }
 

@@ -40,6 +40,10 @@ fn created(situation: &Situation<'_>, pod: &Value) -> Result<Decision, Vec<Refus
         return Ok(Decision::pass(skipped.reason));
     }
     let refusals = again.err().unwrap_or_default();
+    // What is no pod, or more than one may be, is not looked at any further.
+    if refusals.iter().any(|refusal| refusal.reason == Reason::Malformed) {
+        return Err(refusals);
+    }
     let rendering = match genuine::sidecar(situation, pod) {
         Genuine::Absent => return absent(situation, pod, refusals),
         Genuine::Ours { difference, index } => {
@@ -71,7 +75,8 @@ fn absent(situation: &Situation<'_>, pod: &Value, refusals: Vec<Refusal>) -> Res
         let mut all = vec![Refusal::new(Reason::Missing, what)];
         // Without the sidecar its volumes look like somebody else's, which would mislead.
         all.extend(refusals.into_iter().filter(|refusal| {
-            !(left && matches!(refusal.reason, Reason::ForeignVolume | Reason::OurVolumeMounted | Reason::CaSecret))
+            let misleads = [Reason::ForeignVolume, Reason::OurVolumeMounted, Reason::CaSecret];
+            refusal.reason != Reason::Missing && !(left && misleads.contains(&refusal.reason))
         }));
         return Err(all);
     }

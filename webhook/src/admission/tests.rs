@@ -93,8 +93,26 @@ fn without_an_identifier_there_is_no_denial() {
 
 #[test]
 fn json_that_is_too_deep_is_refused_before_it_can_overflow_the_stack() {
-    for body in ["[".repeat(1 << 20), "{\"a\":".repeat(1 << 18)] {
+    for body in ["[".repeat(1 << 17), "{\"a\":".repeat(1 << 17)] {
         assert!(Request::read(body.as_bytes()).unwrap_err().message.contains("recursion limit"));
+    }
+}
+
+#[test]
+fn json_of_more_values_than_any_pod_has_is_refused_before_it_takes_the_memory() {
+    let message = |object: &str| {
+        let body = review().to_string().replacen(r#"{"z":1,"a":2}"#, object, 1);
+        Request::read(body.as_bytes()).map(drop).map_err(|bad| bad.message)
+    };
+    for element in ["{}", "[]", "0", r#"{"a":0}"#] {
+        let many = format!("[{}]", vec![element; 200_000].join(","));
+        assert_eq!(message(&many), Err("the body holds more than 200000 JSON values; no pod does".to_owned()));
+        let fewer = format!("[{}]", vec![element; 50_000].join(","));
+        assert_eq!(message(&fewer), Ok(()), "{element}");
+    }
+    // What stands in a text is no value, wherever the text seems to end.
+    for text in [",[{".repeat(200_000), r#"a\",{["#.repeat(100_000), r"\".repeat(100_000)] {
+        assert_eq!(message(&format!(r#"["{text}",{{}}]"#)), Ok(()));
     }
 }
 

@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 use thiserror::Error;
 use time::OffsetDateTime;
 use tokio::sync::Notify;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::bundles::{Bundles, Configuration};
 use super::secret::{Held, Read};
@@ -30,6 +30,8 @@ const LOOK: Duration = Duration::from_secs(60);
 /// The pause after a look that failed, and the longest one. A repair is due within 2 s.
 const PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// The shortest time between two looks: who undoes each of our writes at once gets no loop without a pause.
+const REST: Duration = Duration::from_millis(100);
 /// Steps of one look: to find a conflict is no progress, so there is an end.
 const MOST_STEPS: usize = 16;
 
@@ -106,6 +108,7 @@ impl Managed {
                     wait
                 }
             };
+            sleep(REST).await;
             let _changed = timeout(wait, changed.notified()).await;
         }
     }

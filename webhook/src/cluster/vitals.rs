@@ -61,6 +61,10 @@ impl Vitals {
             )?,
             renderings: IntGauge::new("sandgate_webhook_renderings", "Renderings that are published and accepted.")?,
         };
+        // Counters that are there from the start: the first increase is seen as one.
+        for kind in ["mutating", "validating"] {
+            vitals.repairs.with_label_values(&[kind]);
+        }
         registry.register(Box::new(vitals.watch_up.clone()))?;
         registry.register(Box::new(vitals.watch_errors.clone()))?;
         registry.register(Box::new(vitals.expiry.clone()))?;

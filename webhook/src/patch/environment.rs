@@ -20,7 +20,7 @@ pub(super) struct Environment<'a> {
     required: bool,
     groups: Vec<Group<'a>>,
     renderings: Vec<&'a Rendering>,
-    /// Every host that some rendering names in `NO_PROXY`.
+    /// Every host that some rendering names in `NO_PROXY`, in order.
     hosts: Vec<&'a str>,
 }
 
@@ -159,11 +159,8 @@ impl<'a> Environment<'a> {
         };
         complete(group, entries, merged, changes);
         if self.required {
-            for host in entries.iter().filter_map(|entry| entry.value).flat_map(hosts::each) {
-                if !self.hosts.contains(&host) && !changes.direct.contains(&host) {
-                    changes.direct.push(host);
-                }
-            }
+            let hosts = entries.iter().filter_map(|entry| entry.value).flat_map(hosts::each);
+            changes.direct.extend(hosts.filter(|host| self.hosts.binary_search(host).is_err()));
         }
     }
 

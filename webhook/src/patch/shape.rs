@@ -1,16 +1,24 @@
 //! Whether a pod has the shapes that a patch is made for. The API server has checked that before it calls; commands that
 //! read files have not, and an object that we would misread is refused.
 
+use sandgate_contract::VARIABLES;
 use serde_json::Value;
 
 use crate::decision::Refusal;
 use crate::pod::{self, List};
 use crate::reason::Reason;
 
-/// Checks everything that is read or patched.
+/// Containers that a pod may have, in all lists. What is added to each is a hundred times what its author has to write,
+/// and the API server has no bound of its own: a few hundred KiB of containers would take all of the memory.
+const MOST_CONTAINERS: usize = 256;
+/// Entries of all `env` with names of ours, for each of which there may be an operation: all of them in every container,
+/// and some that are there twice.
+const MOST_VARIABLES: usize = 2 * MOST_CONTAINERS * VARIABLES.len();
+
+/// Checks everything that is read or patched, and that it is no more than a pod has.
 ///
 /// # Errors
-/// The first field with another shape than a pod's, by its path.
+/// The first field with another shape than a pod's, by its path; or how much of what there is too much of.
 pub fn check(pod: &Value) -> Result<(), Refusal> {
     let shape = || -> Result<(), String> {
         object(pod, "the pod")?;
@@ -31,12 +39,29 @@ pub fn check(pod: &Value) -> Result<(), Refusal> {
         if pod::elements(spec, List::Main.field()).next().is_none() {
             return Err("spec.containers is empty".to_owned());
         }
+        size(spec)?;
         pod::containers(spec).try_for_each(|container| {
             let place = format!("spec.{}[{}]", container.list.field(), container.index);
             self::container(container.json, &place)
         })
     };
     shape().map_err(|problem| Refusal::new(Reason::Malformed, format!("this is no pod: {problem}")))
+}
+
+fn size(spec: &Value) -> Result<(), String> {
+    let containers = pod::containers(spec).count();
+    if containers > MOST_CONTAINERS {
+        return Err(format!("it has {containers} containers, and may have {MOST_CONTAINERS}; make several pods of it"));
+    }
+    let names = pod::containers(spec).flat_map(|container| pod::elements(container.json, "env"));
+    let names = names.filter_map(|variable| pod::text(variable, "/name"));
+    let ours = names.filter(|name| VARIABLES.iter().any(|variable| variable.name == *name)).count();
+    if ours > MOST_VARIABLES {
+        return Err(format!(
+            "its containers set variables of the proxy {ours} times, and may do so {MOST_VARIABLES} times; set each once"
+        ));
+    }
+    Ok(())
 }
 
 fn container(container: &Value, place: &str) -> Result<(), String> {

@@ -1,5 +1,6 @@
 //! The example of a namespace for sandboxes: what comes in there, and which addresses its pods may reach.
 
+use std::fs;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -84,6 +85,20 @@ fn what_the_sidecar_never_dials_unasked_is_out_too() {
     for address in v4.chain(v6).chain(edges) {
         let dialled = address::judge(address, &[]).is_ok();
         assert!(dialled || !admitted(address), "{address} is refused by the sidecar and admitted by the example");
+    }
+}
+
+#[test]
+fn the_example_says_what_its_network_policy_cannot_do() {
+    let text = fs::read_to_string(directory().join("examples/required-namespace/network-policy.yaml")).unwrap();
+    let words = text.replace('#', "").split_whitespace().collect::<Vec<_>>().join(" ");
+    for said in [
+        "It can't tell the workload from the sidecar",
+        "Sandgate's policy is advisory",
+        "A Kubernetes API endpoint with a public address",
+        "DNS as a channel",
+    ] {
+        assert!(words.contains(said), "it does not say: {said}");
     }
 }
 

@@ -1,5 +1,7 @@
 //! The manifests against the code: ports, names, times and versions that both must have.
 
+use std::fs;
+
 use sandgate_contract::CONTAINER_NAME;
 use sandgate_policy::Policy;
 use sandgate_webhook::cli::{self, Action};
@@ -10,7 +12,7 @@ use sandgate_webhook::names::{
 };
 use serde_json::{Value, json};
 
-use crate::builds::{Build, all, base, with};
+use crate::builds::{Build, all, base, directory, with};
 
 const CONFIGURATIONS: [&str; 2] = ["MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"];
 const NAMESPACE: &str = "sandgate-system";
@@ -170,6 +172,26 @@ fn path_of(entry: &str) -> String {
 }
 
 #[test]
+fn every_kind_that_makes_pods_is_asked_about_in_labelled_namespaces() {
+    let entries = entries(base());
+    let templates = entries.iter().filter(|entry| entry["name"].as_str().unwrap().contains(".templates."));
+    let rule = |group: &str, resources: &[&str]| {
+        json!({"apiGroups": [group], "apiVersions": ["v1"], "resources": resources, "operations": ["CREATE", "UPDATE"],
+            "scope": "Namespaced"})
+    };
+    let rules = json!([
+        rule("apps", &["deployments", "statefulsets", "daemonsets", "replicasets"]),
+        rule("batch", &["jobs", "cronjobs"]),
+    ]);
+    let mut modes = Vec::new();
+    for entry in templates {
+        assert_eq!(entry["rules"], rules, "{}", entry["name"]);
+        modes.push(entry["name"].as_str().unwrap().split('.').next().unwrap());
+    }
+    assert_eq!(modes, ["required", "enabled", "disabled", "invalid"]);
+}
+
+#[test]
 fn what_a_pods_author_writes_hides_nothing_where_the_sidecar_is_required() {
     for entry in entries(base()) {
         let name = entry["name"].as_str().unwrap();
@@ -189,6 +211,23 @@ fn everything_leaves_the_namespaces_of_the_cluster_itself_alone() {
     for selector in selectors {
         assert!(selector["namespaceSelector"]["matchExpressions"].as_array().unwrap().contains(&out), "{selector}");
     }
+}
+
+#[test]
+fn the_webhooks_port_is_open_to_anybody_and_no_other_port_is() {
+    let policy = &base().object("NetworkPolicy", "sandgate-webhook")["spec"];
+    assert_eq!(policy["policyTypes"], json!(["Ingress", "Egress"]));
+    assert_eq!(policy["ingress"], json!([{"ports": [{"port": "webhook", "protocol": "TCP"}]}]));
+    let text = fs::read_to_string(directory().join("base/network-policy.yaml")).unwrap();
+    assert!(text.contains("From anywhere: API servers"), "it does not say why");
+}
+
+#[test]
+fn one_replica_at_a_time_may_be_taken_away() {
+    let budget = &base().object("PodDisruptionBudget", "sandgate-webhook")["spec"];
+    assert_eq!(budget["maxUnavailable"], 1);
+    let deployment = &base().object("Deployment", "sandgate-webhook")["spec"];
+    assert_eq!(budget["selector"], deployment["selector"]);
 }
 
 #[test]

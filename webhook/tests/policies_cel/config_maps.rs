@@ -175,6 +175,18 @@ fn a_namespace_that_ends_is_emptied_by_its_controller() {
 }
 
 #[test]
+fn a_policy_does_not_go_with_an_owner_whom_others_may_delete() {
+    let cluster = Cluster::shared();
+    let namespace = cluster.namespace("policies-owned", "required");
+    namespace.create(&cluster.admin, &config_map("sandgate-policy", "")).unwrap();
+    let name = "system:serviceaccount:kube-system:generic-garbage-collector";
+    let groups = ["system:serviceaccounts", "system:serviceaccounts:kube-system"];
+    let collector = cluster.server.user(name, &groups);
+    let deleted = collector.run(&["-n", "policies-owned", "delete", "configmap", "sandgate-policy"]);
+    not_allowed(deleted, &namespace, "sandgate-policy", name);
+}
+
+#[test]
 fn those_who_administrate_a_namespace_from_within_can_neither_relabel_it_nor_grant_the_right() {
     let cluster = Cluster::shared();
     let namespace = cluster.namespace("policies-within", "required");

@@ -38,6 +38,14 @@ fn another_image_of_the_sidecar_is_refused_to_everybody() {
 }
 
 #[test]
+fn in_an_enabled_namespace_it_may_be_changed() {
+    let namespace = Cluster::shared().namespace("unchanged-enabled", "enabled");
+    let edit = &namespace.cluster.edit;
+    namespace.create(edit, &namespace.pod("pod", "")).unwrap();
+    namespace.run(edit, &["set", "image", "pod/pod", "auth-proxy=other"]).unwrap();
+}
+
+#[test]
 fn a_resize_of_the_sidecar_is_refused_to_everybody_and_one_of_the_workload_passes() {
     let namespace = with_pod("unchanged-resize");
     for user in namespace.everybody() {
@@ -77,9 +85,20 @@ fn an_ephemeral_container_may_join_the_workload_and_not_the_sidecar() {
         let mount = r#","volumeMounts":[{"name":"sandgate-ca","mountPath":"/k"}]"#;
         let mounted = ephemeral(&namespace, user, "thief", mount);
         refused(mounted, "sidecar-unchanged", &["can't mount the volumes of the sidecar", "sandgate-trust"]);
+        let file = r#"{"fileKeyRef":{"volumeName":"sandgate-ca","path":"ca.key","key":"k"}}"#;
+        let read = ephemeral(&namespace, user, "reader", &format!(r#","env":[{{"name":"KEY","valueFrom":{file}}}]"#));
+        refused(read, "sidecar-unchanged", &["can't mount the volumes of the sidecar"]);
+        for writable in ["", r#","readOnly":false"#] {
+            let mount = format!(r#","volumeMounts":[{{"name":"sandgate-trust","mountPath":"/t"{writable}}}]"#);
+            let mounted = ephemeral(&namespace, user, "forger", &mount);
+            refused(mounted, "sidecar-unchanged", &["sandgate-trust, read-only"]);
+        }
     }
     let edit = &namespace.cluster.edit;
     ephemeral(&namespace, edit, "first", r#","targetContainerName":"workload""#).unwrap();
+    let own =
+        r#","env":[{"name":"A","value":"b"},{"name":"IP","valueFrom":{"fieldRef":{"fieldPath":"status.podIP"}}}]"#;
+    ephemeral(&namespace, edit, "own-variables", own).unwrap();
     let trust = r#","volumeMounts":[{"name":"sandgate-trust","mountPath":"/etc/proxy-ca","readOnly":true}]"#;
     ephemeral(&namespace, edit, "second", trust).unwrap();
 }
