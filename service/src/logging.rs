@@ -98,6 +98,11 @@ mod tests {
 
     use super::*;
 
+    fn others() {
+        tracing::error!(target: "h2::proto", "h2 error");
+        tracing::warn!(target: "h2::proto", "h2 warn");
+    }
+
     /// What a log with this filter holds after a line of each level from several crates.
     fn logged(filter: &str) -> Vec<String> {
         let seen = Arc::new(Mutex::new(Vec::new()));
@@ -105,8 +110,7 @@ mod tests {
         let filter = EnvFilter::builder().parse(own_levels(filter)).unwrap();
         let log = fmt().with_env_filter(filter).with_writer(move || Sink(Arc::clone(&sink))).with_ansi(false);
         tracing::subscriber::with_default(log.without_time().finish(), || {
-            tracing::error!(target: "h2::proto", "h2 error");
-            tracing::warn!(target: "h2::proto", "h2 warn");
+            others();
             tracing::info!(target: "sandgate_sidecar::serve", "own info");
             tracing::debug!(target: "sandgate_sidecar::serve", "own debug");
             tracing::warn!(target: "sandgate_ca", "ca warn");
