@@ -3,20 +3,16 @@
 mod help;
 
 use std::ffi::OsString;
-use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::builder::StyledStr;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use sandgate_service::command_line::{Stop, program, subcommand};
 
 use crate::run;
 use crate::settings::{self, CONFIG_VARIABLE, Kind, Layers, Problems, Setting, Settings, TABLE};
-
-/// The exit code of wrong usage (`EX_USAGE` of sysexits.h).
-pub const WRONG_USAGE: u8 = 64;
 
 /// What the user asked for.
 #[derive(Debug)]
@@ -55,60 +51,6 @@ pub enum Action {
     },
 }
 
-/// A text instead of an action: help, the version, or what is wrong.
-#[derive(Debug)]
-pub struct Stop {
-    text: String,
-    code: u8,
-}
-
-impl Stop {
-    /// Prints the text: on stdout what was asked for, on stderr what is wrong.
-    #[must_use]
-    pub fn print(&self) -> ExitCode {
-        // Where nobody reads the text, the exit code still says it.
-        let _ = match self.code {
-            0 => write!(io::stdout(), "{}", self.text),
-            _ => write!(io::stderr(), "{}", self.text),
-        };
-        ExitCode::from(self.code)
-    }
-}
-
-impl From<clap::Error> for Stop {
-    fn from(error: clap::Error) -> Self {
-        Self { text: error.render().to_string(), code: if error.use_stderr() { WRONG_USAGE } else { 0 } }
-    }
-}
-
-impl Stop {
-    fn wrong(subcommand: &str, problems: &Problems) -> Self {
-        let help = format!("sandgate-sidecar {subcommand} --help and docs/settings.md say what each setting takes");
-        Self { text: format!("{problems}\n\n{help}\n"), code: WRONG_USAGE }
-    }
-
-    /// As clap says it, and where the dashes before the command of `run` are missing, that too.
-    fn misread(error: clap::Error, arguments: &[OsString]) -> Self {
-        let has = |text: &str| arguments.iter().any(|argument| argument == text);
-        let without_dashes = error.use_stderr() && arguments.get(1).is_some_and(|first| first == "run") && !has("--");
-        let mut stop = Self::from(error);
-        if without_dashes {
-            stop.text += "\nput -- before the command: sandgate-sidecar run --allow api.github.com -- curl https://api.github.com/\n";
-        }
-        stop
-    }
-}
-
-/// An error and its causes in one sentence, each said once: many messages hold their cause already.
-#[must_use]
-pub fn in_words(error: &anyhow::Error) -> String {
-    error.chain().map(ToString::to_string).fold(String::new(), |text, cause| match text {
-        text if text.is_empty() => cause,
-        text if text.contains(&cause) => text,
-        text => format!("{text}: {cause}"),
-    })
-}
-
 /// Reads a command line and an environment.
 ///
 /// # Errors
@@ -118,16 +60,16 @@ pub fn parse(
     variables: &[(OsString, OsString)],
 ) -> Result<Action, Stop> {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
-    let matches = command().try_get_matches_from(&arguments).map_err(|error| Stop::misread(error, &arguments))?;
+    let matches = command().try_get_matches_from(&arguments).map_err(|error| misread(error, &arguments))?;
     match matches.subcommand() {
         Some(("serve", matches)) => {
             let settings = Settings::parse(layers(matches, variables, Layers::default()));
-            Ok(Action::Serve(Box::new(settings.map_err(|problems| Stop::wrong("serve", &problems))?)))
+            Ok(Action::Serve(Box::new(settings.map_err(|problems| wrong("serve", &problems))?)))
         }
         Some(("run", matches)) => {
             let layers = layers(matches, variables, Layers::with_defaults(run::DEFAULTS));
             let parsed = run::Options::parse(matches, layers);
-            let (settings, options) = parsed.map_err(|problems| Stop::wrong("run", &problems))?;
+            let (settings, options) = parsed.map_err(|problems| wrong("run", &problems))?;
             Ok(Action::Run(Box::new(settings), options))
         }
         Some(("check", matches)) => Ok(Action::Check {
@@ -142,6 +84,22 @@ pub fn parse(
         }
         _ => Err(command().error(clap::error::ErrorKind::MissingSubcommand, "a subcommand is missing").into()),
     }
+}
+
+/// As clap says it, and where the dashes before the command of `run` are missing, that too.
+fn misread(error: clap::Error, arguments: &[OsString]) -> Stop {
+    let has = |text: &str| arguments.iter().any(|argument| argument == text);
+    let without_dashes = error.use_stderr() && arguments.get(1).is_some_and(|first| first == "run") && !has("--");
+    let mut stop = Stop::from(error);
+    if without_dashes {
+        stop.text += "\nput -- before the command: sandgate-sidecar run --allow api.github.com -- curl https://api.github.com/\n";
+    }
+    stop
+}
+
+fn wrong(subcommand: &str, problems: &Problems) -> Stop {
+    let help = format!("sandgate-sidecar {subcommand} --help and docs/settings.md say what each setting takes");
+    Stop::wrong(format!("{problems}\n\n{help}\n"))
 }
 
 fn layers(matches: &ArgMatches, variables: &[(OsString, OsString)], mut layers: Layers) -> Layers {
@@ -161,7 +119,7 @@ fn layers(matches: &ArgMatches, variables: &[(OsString, OsString)], mut layers: 
 fn healthcheck(matches: &ArgMatches, variables: &[(OsString, OsString)]) -> Result<Action, Stop> {
     let address = match matches.get_one::<SocketAddr>("address") {
         Some(address) => *address,
-        None => health_port(variables).map_err(|problems| Stop::wrong("healthcheck", &problems))?,
+        None => health_port(variables).map_err(|problems| wrong("healthcheck", &problems))?,
     };
     Ok(Action::Healthcheck { address, wait: matches.get_one::<Duration>("wait").copied().unwrap_or_default() })
 }
@@ -180,52 +138,40 @@ fn one<T: Clone + Send + Sync + 'static>(matches: &ArgMatches, name: &str) -> T 
 }
 
 fn command() -> Command {
-    Command::new("sandgate-sidecar")
-        .version(env!("CARGO_PKG_VERSION"))
-        .about(help::ABOUT)
-        .help_template(help::TEMPLATE)
-        .after_help(help::EXAMPLES)
-        .max_term_width(100)
-        .subcommand_required(true)
-        .disable_help_subcommand(true)
-        .subcommands([
-            with_settings(subcommand("serve", help::SERVE, help::SERVE_EXAMPLES), &[]),
-            with_settings(subcommand("run", help::RUN, help::RUN_EXAMPLES).args(run::flags()), run::DEFAULTS),
-            subcommand("check", help::CHECK, help::CHECK_EXAMPLES).args([
-                file("policy").long("policy").help("The policy file"),
-                Arg::new("method").value_name("METHOD").required(true).help("The method, such as GET"),
-                Arg::new("url").value_name("URL").required(true).help("The URL, such as https://api.github.com/zen"),
-            ]),
-            subcommand("validate", help::VALIDATE, help::VALIDATE_EXAMPLES).arg(file("policy").help("The policy file")),
-            subcommand("healthcheck", help::HEALTHCHECK, help::HEALTHCHECK_EXAMPLES).args([
-                Arg::new("wait")
-                    .long("wait")
-                    .value_name("TIME")
-                    .value_parser(settings::duration)
-                    .help("Go on asking for this long until it is well, such as 10s; without it, ask once"),
-                Arg::new("address").long("address").value_name("ADDR:PORT").value_parser(settings::listener).help(
-                    "The health port [default: SANDGATE_ADMIN_LISTEN on loopback, or port 8081 on ::1 and 127.0.0.1]",
-                ),
-            ]),
-            subcommand("environment", help::ENVIRONMENT, help::ENVIRONMENT_EXAMPLES).args([
-                Arg::new("trust-dir")
-                    .long("trust-dir")
-                    .value_name("DIR")
-                    .required(true)
-                    .value_parser(value_parser!(PathBuf))
-                    .help("The directory that serve writes the trust files into"),
-                Arg::new("listen")
-                    .long("listen")
-                    .value_name("ADDR:PORT")
-                    .default_value("127.0.0.1:8080")
-                    .value_parser(settings::listener)
-                    .help("Where the proxy is"),
-            ]),
-        ])
-}
-
-fn subcommand(name: &'static str, about: &'static str, examples: &'static str) -> Command {
-    Command::new(name).about(about).help_template(help::TEMPLATE).after_help(examples)
+    program("sandgate-sidecar", help::ABOUT, help::EXAMPLES).subcommands([
+        with_settings(subcommand("serve", help::SERVE, help::SERVE_EXAMPLES), &[]),
+        with_settings(subcommand("run", help::RUN, help::RUN_EXAMPLES).args(run::flags()), run::DEFAULTS),
+        subcommand("check", help::CHECK, help::CHECK_EXAMPLES).args([
+            file("policy").long("policy").help("The policy file"),
+            Arg::new("method").value_name("METHOD").required(true).help("The method, such as GET"),
+            Arg::new("url").value_name("URL").required(true).help("The URL, such as https://api.github.com/zen"),
+        ]),
+        subcommand("validate", help::VALIDATE, help::VALIDATE_EXAMPLES).arg(file("policy").help("The policy file")),
+        subcommand("healthcheck", help::HEALTHCHECK, help::HEALTHCHECK_EXAMPLES).args([
+            Arg::new("wait")
+                .long("wait")
+                .value_name("TIME")
+                .value_parser(settings::duration)
+                .help("Go on asking for this long until it is well, such as 10s; without it, ask once"),
+            Arg::new("address").long("address").value_name("ADDR:PORT").value_parser(settings::listener).help(
+                "The health port [default: SANDGATE_ADMIN_LISTEN on loopback, or port 8081 on ::1 and 127.0.0.1]",
+            ),
+        ]),
+        subcommand("environment", help::ENVIRONMENT, help::ENVIRONMENT_EXAMPLES).args([
+            Arg::new("trust-dir")
+                .long("trust-dir")
+                .value_name("DIR")
+                .required(true)
+                .value_parser(value_parser!(PathBuf))
+                .help("The directory that serve writes the trust files into"),
+            Arg::new("listen")
+                .long("listen")
+                .value_name("ADDR:PORT")
+                .default_value("127.0.0.1:8080")
+                .value_parser(settings::listener)
+                .help("Where the proxy is"),
+        ]),
+    ])
 }
 
 fn file(name: &'static str) -> Arg {

@@ -7,13 +7,15 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use mimalloc::MiMalloc;
+use sandgate_service::command_line::{WRONG_USAGE, in_words};
+use sandgate_service::ends::Ends;
+use sandgate_service::logging::{self, Log};
+use sandgate_service::{healthcheck, open_files};
 use sandgate_sidecar::check::{self, CheckError};
 use sandgate_sidecar::cli::{self, Action};
-use sandgate_sidecar::logging::{self, Log};
 use sandgate_sidecar::settings::Settings;
-use sandgate_sidecar::{environment, healthcheck, process, run, serve};
+use sandgate_sidecar::{environment, process, run, serve};
 use tokio::runtime::Builder;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{info, warn};
 
 #[global_allocator]
@@ -37,7 +39,7 @@ fn main() -> ExitCode {
 fn perform(action: Action, variables: &[(OsString, OsString)]) -> anyhow::Result<u8> {
     match action {
         Action::Serve(settings) => {
-            let _log = prepare(&settings, &[process::hide_memory(), process::raise_file_limit()])?;
+            let _log = prepare(&settings, &[process::hide_memory(), open_files::raise_limit()])?;
             block_on(settings.workers, until_a_signal(*settings))?
         }
         Action::Run(settings, options) => {
@@ -53,7 +55,7 @@ fn perform(action: Action, variables: &[(OsString, OsString)]) -> anyhow::Result
             Ok(lines) => Ok(io::stdout().write_all(lines.as_bytes()).map(|()| 0)?),
             Err(error) => {
                 report(&anyhow::Error::msg(error));
-                Ok(cli::WRONG_USAGE)
+                Ok(WRONG_USAGE)
             }
         },
         Action::Validate { policy } => verdict(check::validate(&policy, &mut io::stdout())),
@@ -66,7 +68,7 @@ fn verdict(answer: Result<bool, CheckError>) -> anyhow::Result<u8> {
         Ok(yes) => Ok(u8::from(!yes)),
         Err(error @ (CheckError::Method(_) | CheckError::Url { .. })) => {
             report(&error.into());
-            Ok(cli::WRONG_USAGE)
+            Ok(WRONG_USAGE)
         }
         Err(error) => Err(error.into()),
     }
@@ -74,7 +76,7 @@ fn verdict(answer: Result<bool, CheckError>) -> anyhow::Result<u8> {
 
 fn report(error: &anyhow::Error) {
     // Where stderr is closed, the exit code still says it.
-    let _ = writeln!(io::stderr(), "sandgate-sidecar: {}", cli::in_words(error));
+    let _ = writeln!(io::stderr(), "sandgate-sidecar: {}", in_words(error));
 }
 
 /// The log, and in it what went less well until it was there.
@@ -102,7 +104,7 @@ fn block_on<T>(workers: usize, future: impl Future<Output = T>) -> anyhow::Resul
 }
 
 async fn until_a_signal(settings: Settings) -> anyhow::Result<u8> {
-    let mut ends = Ends::watch().context("signals cannot be watched")?;
+    let mut ends = Ends::watch("the policy and the CA").context("signals cannot be watched")?;
     let mut running = serve::start(settings, None).await?;
     tokio::select! {
         () = ends.next() => info!("draining; a second signal ends it at once"),
@@ -113,32 +115,4 @@ async fn until_a_signal(settings: Settings) -> anyhow::Result<u8> {
         () = ends.next() => warn!("ended before everything was drained"),
     }
     Ok(0)
-}
-
-/// The signals that ask for the end, and SIGHUP, which does not.
-struct Ends {
-    terminate: Signal,
-    interrupt: Signal,
-    hangup: Signal,
-}
-
-impl Ends {
-    fn watch() -> io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hangup: signal(SignalKind::hangup())?,
-        })
-    }
-
-    async fn next(&mut self) {
-        loop {
-            tokio::select! {
-                _ = self.terminate.recv() => return,
-                _ = self.interrupt.recv() => return,
-                // Elsewhere it means to read the settings again. Without a handler it would end us without a drain.
-                _ = self.hangup.recv() => info!("the policy and the CA are read again by themselves; SIGHUP is ignored"),
-            }
-        }
-    }
 }

@@ -1,19 +1,16 @@
 //! The sidecar's Prometheus metrics, as typed methods. No label takes a value that a client can choose: hosts, paths
 //! and methods are for the audit log.
 
-mod process;
-mod registry;
-
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use http::StatusCode;
-use prometheus::{Gauge, Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, TextEncoder};
+use prometheus::{Gauge, Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 use sandgate_policy::destination::Scheme;
+pub use sandgate_service::metrics::Open;
+use sandgate_service::metrics::{InForce, Maker, seconds};
 
 use crate::audit::Verdict;
 use crate::refusal::Code;
-use registry::Maker;
 
 /// Upper bounds of the latency buckets, in seconds: from what the sidecar itself adds to a request, to a long poll.
 const LATENCY_BUCKETS: [f64; 19] = [
@@ -63,8 +60,7 @@ pub struct Metrics {
     policy_generation: IntGauge,
     policy_reload_failures: IntCounter,
     policy_last_success: Gauge,
-    policy_info: IntGaugeVec,
-    policy_digest: Mutex<Option<String>>,
+    policy_in_force: InForce,
     ca_generation: IntGauge,
     ca_not_after: Gauge,
     audit_lost: IntCounter,
@@ -81,10 +77,7 @@ impl Metrics {
     /// Makes all metrics, in a registry of their own.
     #[must_use]
     pub fn new() -> Self {
-        let m = Maker::new();
-        m.int_gauge_vec("build_info", "The version of this sidecar; always 1.", &["version"])
-            .with_label_values(&[env!("CARGO_PKG_VERSION")])
-            .set(1);
+        let m = Maker::new("sandgate", "The version of this sidecar; always 1.");
         let decisions = m.counter_vec(
             "decisions_total",
             "Judged CONNECTs and requests by verdict and refusal code.",
@@ -129,8 +122,11 @@ impl Metrics {
                 "policy_last_reload_success_timestamp_seconds",
                 "When a policy was last taken into use; 0 if none was.",
             ),
-            policy_info: m.int_gauge_vec("policy_info", "The policy in force by its digest; always 1.", &["digest"]),
-            policy_digest: Mutex::new(None),
+            policy_in_force: InForce::new(m.int_gauge_vec(
+                "policy_info",
+                "The policy in force by its digest; always 1.",
+                &["digest"],
+            )),
             ca_generation: m.int_gauge("ca_generation", "Signing CAs taken into use since the start."),
             ca_not_after: m.gauge("ca_not_after_timestamp_seconds", "When the signing CA expires."),
             audit_lost: m.counter("audit_lost_total", "Audit lines that could not be written."),
@@ -197,22 +193,13 @@ impl Metrics {
     pub fn policy_loaded(&self, digest: &str) {
         self.policy_generation.inc();
         self.policy_last_success.set(seconds(SystemTime::now()));
-        let mut current = self.policy_digest.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(old) = current.replace(digest.to_owned()) {
-            // It was set when it became the current one.
-            let _ = self.policy_info.remove_label_values(&[&old]);
-        }
-        self.policy_info.with_label_values(&[digest]).set(1);
+        self.policy_in_force.set(digest);
     }
 
     /// No policy is in force any more: its digest disappears.
     pub fn policy_gone(&self) {
         self.policy_reload_failures.inc();
-        let mut current = self.policy_digest.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(old) = current.take() {
-            // It was set when it became the current one.
-            let _ = self.policy_info.remove_label_values(&[&old]);
-        }
+        self.policy_in_force.clear();
     }
 
     /// A policy file was refused.
@@ -240,33 +227,7 @@ impl Metrics {
     /// Everything in the Prometheus text format 0.0.4.
     #[must_use]
     pub fn encode(&self) -> String {
-        self.maker.refresh();
-        let mut text = String::new();
-        if let Err(error) = TextEncoder::new().encode_utf8(&self.maker.gather(), &mut text) {
-            tracing::error!(%error, "metrics cannot be encoded");
-        }
-        text
-    }
-}
-
-fn seconds(time: SystemTime) -> f64 {
-    time.duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
-}
-
-/// Counts something as open until it is dropped.
-#[must_use]
-pub struct Open(IntGauge);
-
-impl Open {
-    fn new(gauge: &IntGauge) -> Self {
-        gauge.inc();
-        Self(gauge.clone())
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.0.dec();
+        self.maker.encode()
     }
 }
 
@@ -339,14 +300,6 @@ mod tests {
         assert_eq!(value(&metrics, "sandgate_policy_info{digest=\"sha256:b\"}"), Some(1.0));
         assert_eq!(value(&metrics, "sandgate_policy_generation"), Some(2.0));
         assert!(value(&metrics, "sandgate_policy_last_reload_success_timestamp_seconds") > Some(1.7e9));
-    }
-
-    #[test]
-    fn the_process_is_measured() {
-        let metrics = Metrics::new();
-        assert!(value(&metrics, "process_resident_memory_bytes") > Some(1e6));
-        assert!(value(&metrics, "process_open_fds") > Some(2.0));
-        assert!(value(&metrics, "process_max_fds") > Some(2.0));
     }
 
     #[test]

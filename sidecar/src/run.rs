@@ -12,11 +12,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context;
+use sandgate_service::command_line::{WRONG_USAGE, in_words};
 use tempfile::TempDir;
 
 use crate::audit::Observer;
 use crate::check;
-use crate::cli::{WRONG_USAGE, in_words};
 use crate::serve::{self, Running};
 use crate::settings::{PolicySource, Settings};
 use crate::summary::Tally;

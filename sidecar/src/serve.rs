@@ -10,13 +10,14 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context, anyhow};
 use sandgate_contract::{CA_SECRET_CERT_KEY, CA_SECRET_PRIVATE_KEY};
 use sandgate_policy::Mode;
+use sandgate_service::{health_port, open_files};
 use time::OffsetDateTime;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, interval, sleep};
 
-use crate::admin::{self, Health};
+use crate::admin::{Admin, Health};
 use crate::audit::{Audit, AuditOutput, AuditSettings, Identity, Observer};
 use crate::authority::{CaError, CaFiles, End, Keeper, MadeCa, Source, Status};
 use crate::descriptors::Descriptors;
@@ -26,7 +27,6 @@ use crate::file;
 use crate::leaf::LeafCache;
 use crate::limits::Limiter;
 use crate::metrics::Metrics;
-use crate::process;
 use crate::proxy;
 use crate::reload::{self, Loaded, Loader};
 use crate::resolver::{self, Resolver};
@@ -106,7 +106,7 @@ pub async fn start(settings: Settings, observer: Option<Observer>) -> anyhow::Re
 
 /// The shares of the descriptors that this process may have, with a word where clients get less than asked for.
 fn descriptors(max_connections: usize) -> Descriptors {
-    let limit = process::file_limit();
+    let limit = open_files::limit();
     let shares = Descriptors::share(limit, max_connections);
     if shares.clients < max_connections {
         tracing::info!(
@@ -250,8 +250,8 @@ impl Running {
             self.tasks.spawn(proxy::serve(Arc::clone(&self.engine), listener, Arc::clone(&places)));
         }
         if !admins.is_empty() {
-            let (health, metrics) = (Arc::clone(&self.health), Arc::clone(&self.engine.metrics));
-            self.tasks.spawn(admin::serve(admins, health, metrics, settings.admin_timeout));
+            let admin = Admin { health: Arc::clone(&self.health), metrics: Arc::clone(&self.engine.metrics) };
+            self.tasks.spawn(health_port::serve(admins, Arc::new(admin), settings.admin_timeout));
         }
         Ok(())
     }

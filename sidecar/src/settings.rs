@@ -15,6 +15,7 @@ use std::time::Duration;
 pub use document::markdown;
 pub use layers::{CONFIG_VARIABLE, Layers, Origin, Problems};
 use sandgate_policy::{Policy, PolicyErrors};
+use sandgate_service::logging::LogFormat;
 pub use table::{Kind, Setting};
 pub use value::Resolve;
 pub(crate) use value::{duration, listener};
@@ -200,15 +201,6 @@ pub enum AuditLog {
     Stdout,
     /// The end of a file.
     File(PathBuf),
-}
-
-/// How log lines are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogFormat {
-    /// One JSON object a line.
-    Json,
-    /// For people.
-    Text,
 }
 
 impl Settings {

@@ -16,11 +16,11 @@ use http::Request;
 use mimalloc::MiMalloc;
 use rustls::crypto::aws_lc_rs::sign::any_supported_type;
 use rustls::sign::CertifiedKey;
+use sandgate_service::open_files;
 use sandgate_testkit::client::{Client, ClientTls, bytes_body};
 use sandgate_testkit::pki::TestCa;
 use sandgate_webhook::certificate::Resolver;
 use sandgate_webhook::config::Config;
-use sandgate_webhook::descriptors;
 use sandgate_webhook::endpoints::{self, InForce, Reviews};
 use sandgate_webhook::metrics::Metrics;
 use sandgate_webhook::namespace::Namespace;
@@ -83,7 +83,8 @@ fn twenty() -> Value {
 
 async fn serve() {
     let config = Config::default();
-    let bounds = Bounds::new(&config.server, descriptors::raise());
+    open_files::raise_limit().unwrap();
+    let bounds = Bounds::new(&config.server, open_files::limit());
     let rendering = Rendering::new(&config, &["10.96.0.10:53".parse().unwrap()]);
     let in_force = Arc::new(ArcSwap::from_pointee(InForce { hash: config.hash(), config, rendering }));
     let namespaces = Namespaces::fixed(vec![Namespace { name: "team".to_owned(), ..Namespace::default() }]);

@@ -5,20 +5,17 @@ mod help;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::io::{self, Write};
 use std::net::{Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
-use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::ArgMatches;
+use sandgate_service::command_line::Stop;
+use sandgate_service::logging::LogFormat;
 
 use self::flags::command;
 use crate::config::value::name;
 use crate::mode::Mode;
-
-/// The exit code of wrong usage (`EX_USAGE` of sysexits.h), of a configuration that is broken among it.
-pub const WRONG_USAGE: u8 = 64;
 
 /// The health port of a webhook whose configuration does not say otherwise.
 const ADMIN_ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V6(Ipv6Addr::UNSPECIFIED), 8081);
@@ -61,15 +58,6 @@ pub struct Serve {
     pub log_format: LogFormat,
     /// What the log holds: a level, or a filter of `tracing-subscriber`.
     pub log_level: String,
-}
-
-/// How log lines are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogFormat {
-    /// One JSON object a line.
-    Json,
-    /// For people.
-    Text,
 }
 
 /// Files, and what has to be assumed about their namespace and the webhook.
@@ -125,42 +113,6 @@ pub enum Output {
     Json,
 }
 
-/// A text instead of an action: help, the version, or what is wrong.
-#[derive(Debug)]
-pub struct Stop {
-    text: String,
-    code: u8,
-}
-
-impl Stop {
-    /// Prints the text: on stdout what was asked for, on stderr what is wrong.
-    #[must_use]
-    pub fn print(&self) -> ExitCode {
-        // Where nobody reads the text, the exit code still says it.
-        let _ = match self.code {
-            0 => write!(io::stdout(), "{}", self.text),
-            _ => write!(io::stderr(), "{}", self.text),
-        };
-        ExitCode::from(self.code)
-    }
-}
-
-impl From<clap::Error> for Stop {
-    fn from(error: clap::Error) -> Self {
-        Self { text: error.render().to_string(), code: if error.use_stderr() { WRONG_USAGE } else { 0 } }
-    }
-}
-
-/// An error and its causes in one sentence, each said once: many messages hold their cause already.
-#[must_use]
-pub fn in_words(error: &anyhow::Error) -> String {
-    error.chain().map(ToString::to_string).fold(String::new(), |text, cause| match text {
-        text if text.is_empty() => cause,
-        text if text.contains(&cause) => text,
-        text => format!("{text}: {cause}"),
-    })
-}
-
 /// Reads a command line and an environment, of which only `POD_NAMESPACE` and `POD_NAME` are looked at.
 ///
 /// # Errors
@@ -194,10 +146,8 @@ fn serve(matches: &ArgMatches, variables: &[(OsString, OsString)]) -> Result<Ser
     let from_pod = |flag: &str, variable: &str, parse: fn(&str) -> Result<String, String>| {
         let found = variables.iter().find(|(name, value)| name == variable && !value.is_empty());
         let text = optional(matches, flag).or_else(|| found.map(|(_, value)| value.to_string_lossy().into_owned()));
-        let wrong = |why: &str| Stop {
-            text: format!("error: --{flag}: {why}; give it, or set {variable} (see sandgate-webhook serve --help)\n"),
-            code: WRONG_USAGE,
-        };
+        let help = format!("give it, or set {variable} (see sandgate-webhook serve --help)");
+        let wrong = |why: &str| Stop::wrong(format!("error: --{flag}: {why}; {help}\n"));
         let text = text.ok_or_else(|| wrong("is missing"))?;
         parse(&text).map_err(|why| wrong(&why))
     };

@@ -8,9 +8,11 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use mimalloc::MiMalloc;
+use sandgate_service::command_line::{WRONG_USAGE, in_words};
+use sandgate_service::{healthcheck, logging};
 use sandgate_webhook::cli::{self, Action};
 use sandgate_webhook::config::{self, Config, LoadError};
-use sandgate_webhook::{explain, healthcheck, inject, logging, report, serve};
+use sandgate_webhook::{explain, inject, report, serve};
 use tokio::runtime::Builder;
 
 #[global_allocator]
@@ -28,7 +30,8 @@ fn main() -> ExitCode {
 fn perform(action: Action) -> anyhow::Result<ExitCode> {
     match action {
         Action::Serve(serve) => {
-            logging::start(serve.log_format, &serve.log_level)?;
+            let _log = logging::start(serve.log_format, &serve.log_level)?;
+            logging::take_panics();
             let runtime = Builder::new_multi_thread().enable_all().build().context("the runtime cannot be started")?;
             let served = runtime.block_on(serve::serve(&serve));
             // What is being read or asked must not keep the process.
@@ -66,8 +69,8 @@ fn configuration(file: Option<&Path>) -> Result<Config, LoadError> {
 /// Says what went wrong, on stderr. A broken configuration is wrong usage, with all its problems.
 fn fail(error: &anyhow::Error) -> ExitCode {
     let (text, code) = match error.downcast_ref::<LoadError>() {
-        Some(broken) => (format!("{broken}\n\ndocs/configuration.md says what each setting takes\n"), cli::WRONG_USAGE),
-        None => (format!("sandgate-webhook: {}\n", cli::in_words(error)), 1),
+        Some(broken) => (format!("{broken}\n\ndocs/configuration.md says what each setting takes\n"), WRONG_USAGE),
+        None => (format!("sandgate-webhook: {}\n", in_words(error)), 1),
     };
     // Where stderr is closed, the exit code still says it.
     let _ = io::stderr().write_all(text.as_bytes());

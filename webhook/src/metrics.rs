@@ -1,21 +1,19 @@
 //! The webhook's Prometheus metrics, as typed methods. Every label's value comes from a fixed table, but for the hash of
 //! the configuration: nothing that the author of a pod, a namespace or a policy writes is ever one.
 
-mod process;
-mod registry;
 mod tables;
 
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
-use prometheus::{Gauge, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, TextEncoder};
+use prometheus::{Gauge, HistogramVec, IntCounter, IntCounterVec, IntGauge};
+pub use sandgate_service::metrics::Open;
+use sandgate_service::metrics::{InForce, Maker, seconds};
 
 pub use tables::{Closed, Path, Rejected};
 
 use crate::cluster::vitals::Vitals;
 use crate::mode::Mode;
 use crate::reason::Reason;
-use registry::Maker;
 
 /// Upper bounds of the latency buckets, in seconds. A review takes well under a millisecond, and the API server waits
 /// five seconds at most.
@@ -39,8 +37,7 @@ struct Configuration {
     generation: IntGauge,
     failures: IntCounter,
     success: Gauge,
-    info: IntGaugeVec,
-    hash: Mutex<Option<String>>,
+    in_force: InForce,
 }
 
 impl Default for Metrics {
@@ -53,10 +50,7 @@ impl Metrics {
     /// Makes all metrics, in a registry of their own.
     #[must_use]
     pub fn new() -> Self {
-        let m = Maker::new();
-        m.int_gauge_vec("build_info", "The version of this webhook; always 1.", &["version"])
-            .with_label_values(&[env!("CARGO_PKG_VERSION")])
-            .set(1);
+        let m = Maker::new("sandgate_webhook", "The version of this webhook; always 1.");
         let metrics = Self {
             admissions: m.counter_vec(
                 "admissions_total",
@@ -82,7 +76,7 @@ impl Metrics {
             ),
             ready: m.int_gauge("ready", "1 while this replica is ready to answer reviews."),
             configuration: Configuration::new(&m),
-            vitals: m.vitals(),
+            vitals: Vitals::new(m.registry()).expect("its names are constants, valid, and made once"),
             maker: m,
         };
         metrics.start_from_zero();
@@ -134,12 +128,7 @@ impl Metrics {
     pub fn configuration_loaded(&self, hash: &str) {
         self.configuration.generation.inc();
         self.configuration.success.set(seconds(SystemTime::now()));
-        let mut current = self.configuration.hash.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(old) = current.replace(hash.to_owned()) {
-            // It was set when it became the current one.
-            let _ = self.configuration.info.remove_label_values(&[&old]);
-        }
-        self.configuration.info.with_label_values(&[hash]).set(1);
+        self.configuration.in_force.set(hash);
     }
 
     /// A configuration was refused.
@@ -156,12 +145,7 @@ impl Metrics {
     /// Everything in the Prometheus text format 0.0.4.
     #[must_use]
     pub fn encode(&self) -> String {
-        self.maker.refresh();
-        let mut text = String::new();
-        if let Err(error) = TextEncoder::new().encode_utf8(&self.maker.gather(), &mut text) {
-            tracing::error!(%error, "metrics cannot be encoded");
-        }
-        text
+        self.maker.encode()
     }
 }
 
@@ -177,30 +161,12 @@ impl Configuration {
                 "configuration_last_reload_success_timestamp_seconds",
                 "When a configuration was last taken into use; 0 if none was.",
             ),
-            info: m.int_gauge_vec("configuration_info", "The configuration in force by its hash; always 1.", &["hash"]),
-            hash: Mutex::new(None),
+            in_force: InForce::new(m.int_gauge_vec(
+                "configuration_info",
+                "The configuration in force by its hash; always 1.",
+                &["hash"],
+            )),
         }
-    }
-}
-
-fn seconds(time: SystemTime) -> f64 {
-    time.duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
-}
-
-/// Counts something as open until it is dropped.
-#[must_use]
-pub struct Open(IntGauge);
-
-impl Open {
-    fn new(gauge: &IntGauge) -> Self {
-        gauge.inc();
-        Self(gauge.clone())
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.0.dec();
     }
 }
 

@@ -9,12 +9,16 @@ use std::time::Duration;
 use anyhow::{Context, anyhow};
 use arc_swap::ArcSwap;
 use rustls::server::ResolvesServerCert;
+use sandgate_service::command_line::in_words;
+use sandgate_service::ends::Ends;
+use sandgate_service::{health_port, open_files};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
+use crate::admin::Admin;
+use crate::cli;
 use crate::cluster::{self, Cluster, Identity};
 use crate::config::file::Reload;
 use crate::config::{Config, ConfigFile};
@@ -25,8 +29,11 @@ use crate::name_servers::{RESOLV_CONF, name_servers};
 use crate::rendering::Rendering;
 use crate::renderings::Renderings;
 use crate::server::{self, Bounds, Running};
-use crate::{admin, cli, descriptors};
 
+/// A connection to the admin port, from its first moment to its end.
+const ADMIN_TIME: Duration = Duration::from_secs(10);
+/// What needs no SIGHUP.
+const READ_AGAIN: &str = "the configuration and the certificate's files";
 /// How often the configuration's file is looked at.
 const CONFIG_POLL: Duration = Duration::from_secs(2);
 /// How often it is looked whether the replica has become ready for the first time.
@@ -39,12 +46,12 @@ const PUBLISH_PAUSE: Duration = Duration::from_secs(2);
 /// # Errors
 /// Whatever can't be started, with the file or address that is in the way, and whatever fails later.
 pub async fn serve(arguments: &cli::Serve) -> anyhow::Result<()> {
-    let mut signals = Signals::new().context("signals cannot be received")?;
+    let mut ends = Ends::watch(READ_AGAIN).context("signals cannot be received")?;
     let (file, config) = ConfigFile::open(&arguments.config)?;
     let (health, metrics) = (Arc::new(Health::default()), Arc::new(Metrics::new()));
     let in_force = InForce::of(&config)?;
     metrics.configuration_loaded(&in_force.hash);
-    let bounds = Bounds::new(&config.server, descriptors::raise());
+    let bounds = Bounds::new(&config.server, file_limit());
     let listener = listen("server.listen", config.server.listen)?;
     let admin = listen("server.adminListen", config.server.admin_listen)?;
 
@@ -57,7 +64,8 @@ pub async fn serve(arguments: &cli::Serve) -> anyhow::Result<()> {
     let mut cluster = Cluster::start(client, identity, &config, rendering, &health, &metrics.vitals());
     let in_force = Arc::new(ArcSwap::from_pointee(in_force));
     let mut tasks = JoinSet::new();
-    tasks.spawn(admin::serve(admin, Arc::clone(&health), Arc::clone(&metrics)));
+    let shown = Admin { health: Arc::clone(&health), metrics: Arc::clone(&metrics) };
+    tasks.spawn(health_port::serve(vec![admin], Arc::new(shown), ADMIN_TIME));
     let reload = Reloading {
         in_force: Arc::clone(&in_force),
         renderings: Arc::clone(&cluster.renderings),
@@ -67,7 +75,7 @@ pub async fn serve(arguments: &cli::Serve) -> anyhow::Result<()> {
 
     tokio::select! {
         () = ready(&health) => {}
-        () = signals.received() => return Ok(()),
+        () = ends.next() => return Ok(()),
         failure = failed(&mut cluster, &mut tasks) => return Err(failure),
     }
     let reviews =
@@ -76,12 +84,20 @@ pub async fn serve(arguments: &cli::Serve) -> anyhow::Result<()> {
     let mut running = server::start(listener, resolver, endpoints::router(reviews), bounds, metrics)?;
     tracing::info!(listen = %running.address(), "ready");
     tokio::select! {
-        () = signals.received() => {}
+        () = ends.next() => {}
         failure = failed(&mut cluster, &mut tasks) => return Err(failure),
         () = running.failed() => return Err(anyhow!("the server failed")),
     }
-    drain(running, &config, &health, &mut signals).await;
+    drain(running, &config, &health, &mut ends).await;
     Ok(())
+}
+
+/// As many open files as the kernel lets this process have.
+fn file_limit() -> usize {
+    if let Err(why) = open_files::raise_limit() {
+        tracing::warn!("{why}");
+    }
+    open_files::limit()
 }
 
 /// Listens from now on; who comes before the first answer can be given waits in the kernel.
@@ -116,7 +132,7 @@ async fn failed(cluster: &mut Cluster, tasks: &mut JoinSet<()>) -> anyhow::Error
 
 /// Not ready any more, but accepting on, until every API server and proxy has heard of it; then what runs is finished. A
 /// second signal ends all at once.
-async fn drain(running: Running, config: &Config, health: &Health, signals: &mut Signals) {
+async fn drain(running: Running, config: &Config, health: &Health, ends: &mut Ends) {
     health.drain();
     let (delay, grace) = (config.server.drain_delay, config.server.drain_grace);
     tracing::info!(?delay, ?grace, "draining");
@@ -128,26 +144,7 @@ async fn drain(running: Running, config: &Config, health: &Health, signals: &mut
     };
     tokio::select! {
         () = drained => {}
-        () = signals.received() => tracing::warn!("a second signal cuts off what runs"),
-    }
-}
-
-/// SIGTERM and SIGINT.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    fn new() -> io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
-    }
-
-    async fn received(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
+        () = ends.next() => tracing::warn!("a second signal cuts off what runs"),
     }
 }
 
@@ -200,7 +197,7 @@ impl Reloading {
                 }
                 Err(error) => {
                     self.metrics.configuration_reload_failed();
-                    let why = cli::in_words(&error);
+                    let why = in_words(&error);
                     tracing::error!(why, "the configuration is not used; the one before stays, and it is tried again");
                 }
             }

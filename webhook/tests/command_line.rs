@@ -2,12 +2,17 @@
 #![allow(clippy::unwrap_used, reason = "the setting that allows it in tests does not reach their helper functions")]
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{PipeReader, PipeWriter, Read, Write};
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
+use std::sync::mpsc::channel;
 use std::thread;
+use std::time::Duration;
 
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use tempfile::TempDir;
 
 fn webhook() -> Command {
@@ -191,4 +196,53 @@ fn healthcheck_says_whether_a_webhook_is_well() {
     let (code, _, stderr) = ran(&["healthcheck", "--address", "127.0.0.1:1"]);
     assert_eq!(code, Some(1));
     assert!(stderr.starts_with("sandgate-webhook: http://127.0.0.1:1/healthz: Connection refused"), "{stderr}");
+}
+
+/// A pipe with no room left.
+fn full_pipe() -> (PipeReader, PipeWriter) {
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    fcntl(&writer, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).unwrap();
+    while writer.write(&[b'x'; 4096]).is_ok() {}
+    while writer.write(b"x").is_ok() {}
+    fcntl(&writer, FcntlArg::F_SETFL(OFlag::empty())).unwrap();
+    (reader, writer)
+}
+
+/// A kubeconfig for an API server that is not there.
+const NO_CLUSTER: &str = "\
+apiVersion: v1
+kind: Config
+current-context: a
+contexts: [{name: a, context: {cluster: a, user: a}}]
+clusters: [{name: a, cluster: {server: 'https://127.0.0.1:1', insecure-skip-tls-verify: true}}]
+users: [{name: a, user: {token: a}}]
+";
+
+#[test]
+fn neither_a_stderr_that_nobody_reads_nor_sighup_stops_a_webhook() {
+    let admin = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let (dir, path) =
+        file(&format!("server: {{listen: '127.0.0.1:0', adminListen: '{admin}'}}\ndns: {{servers: [10.96.0.10]}}\n"));
+    let kubeconfig = dir.path().join("kubeconfig");
+    fs::write(&kubeconfig, NO_CLUSTER).unwrap();
+    let (_reader, stderr) = full_pipe();
+    let mut command = webhook();
+    command.args(["serve", "--namespace", "a", "--pod-name", "b", "--config"]).arg(&path).env("KUBECONFIG", kubeconfig);
+    let mut process = command.stderr(stderr).spawn().unwrap();
+    let id = Pid::from_raw(i32::try_from(process.id()).unwrap());
+    let (sender, ended) = channel();
+    thread::spawn(move || sender.send(process.wait().unwrap()));
+    let healthy = || ran(&["healthcheck", "--wait", "20s", "--address", &admin]);
+    let started = healthy();
+    kill(id, Signal::SIGHUP).unwrap();
+    let after = healthy();
+    kill(id, Signal::SIGTERM).unwrap();
+    let ended = ended.recv_timeout(Duration::from_secs(20)).unwrap_or_else(|_| {
+        kill(id, Signal::SIGKILL).unwrap();
+        panic!("it has not ended after SIGTERM: {started:?}, {after:?}");
+    });
+    for (code, _, stderr) in [started, after] {
+        assert_eq!(code, Some(0), "{stderr}");
+    }
+    assert_eq!(ended.code(), Some(0), "{ended}");
 }

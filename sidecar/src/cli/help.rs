@@ -1,7 +1,5 @@
 //! What help says besides the settings: what each subcommand is for, and examples that work as they stand.
 
-pub(super) const TEMPLATE: &str = "{about}\n\n{usage-heading} {usage}{after-help}\n\n{all-args}";
-
 pub(super) const ABOUT: &str = "A forward proxy that lets a program reach what its policy lists, and nothing else";
 
 pub(super) const EXAMPLES: &str = "\

@@ -1,3 +1,5 @@
+use sandgate_service::command_line::WRONG_USAGE;
+
 use super::*;
 use crate::settings::{AuditLog, CaSource, PolicySource};
 use crate::summary;

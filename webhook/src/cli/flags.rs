@@ -6,62 +6,52 @@ use std::path::PathBuf;
 use clap::builder::{OsStringValueParser, PossibleValuesParser, TypedValueParser};
 use clap::{Arg, ArgAction, Command, value_parser};
 use sandgate_policy::quantity;
+use sandgate_service::command_line::{program, subcommand};
+use sandgate_service::logging;
 
 use super::{Source, help};
 use crate::config::value::name;
 
 /// The whole command line.
 pub(super) fn command() -> Command {
-    Command::new("sandgate-webhook")
-        .version(env!("CARGO_PKG_VERSION"))
-        .about(help::ABOUT)
-        .help_template(help::TEMPLATE)
-        .after_help(help::EXAMPLES)
-        .max_term_width(100)
-        .subcommand_required(true)
-        .disable_help_subcommand(true)
-        .subcommands([
-            subcommand("serve", help::SERVE, help::SERVE_EXAMPLES).args(serve_flags()),
-            subcommand("inject", help::INJECT, help::INJECT_EXAMPLES)
-                .args(offline_flags())
-                .arg(flag("diff").action(ArgAction::SetTrue).help("Print what changes, as a unified diff")),
-            subcommand("explain", help::EXPLAIN, help::EXPLAIN_EXAMPLES).args(offline_flags()),
-            subcommand("report", help::REPORT, help::REPORT_EXAMPLES).args([
-                flag("namespace")
-                    .short('n')
-                    .value_name("NAME")
-                    .value_parser(name::label)
-                    .help("Look at this namespace only [default: every labelled one]"),
-                flag("output")
-                    .short('o')
-                    .value_name("FORMAT")
-                    .value_parser(["table", "json"])
-                    .default_value("table")
-                    .help("How the list is written"),
-                config().help("The configuration that sidecars are compared with [default: none, the defaults]"),
-            ]),
-            subcommand("validate-config", help::VALIDATE_CONFIG, help::VALIDATE_CONFIG_EXAMPLES).arg(
-                Arg::new("file")
-                    .value_name("FILE")
-                    .required(true)
-                    .value_parser(value_parser!(PathBuf))
-                    .help("The configuration file"),
-            ),
-            subcommand("healthcheck", help::HEALTHCHECK, help::HEALTHCHECK_EXAMPLES).args([
-                flag("wait")
-                    .value_name("TIME")
-                    .value_parser(quantity::duration)
-                    .help("Go on asking for this long until it is well, such as 10s; without it, ask once"),
-                flag("address")
-                    .value_name("ADDR:PORT")
-                    .value_parser(value_parser!(SocketAddr))
-                    .help("The health port (server.adminListen) [default: port 8081 on ::1 and 127.0.0.1]"),
-            ]),
-        ])
-}
-
-fn subcommand(name: &'static str, about: &'static str, examples: &'static str) -> Command {
-    Command::new(name).about(about).help_template(help::TEMPLATE).after_help(examples)
+    program("sandgate-webhook", help::ABOUT, help::EXAMPLES).subcommands([
+        subcommand("serve", help::SERVE, help::SERVE_EXAMPLES).args(serve_flags()),
+        subcommand("inject", help::INJECT, help::INJECT_EXAMPLES)
+            .args(offline_flags())
+            .arg(flag("diff").action(ArgAction::SetTrue).help("Print what changes, as a unified diff")),
+        subcommand("explain", help::EXPLAIN, help::EXPLAIN_EXAMPLES).args(offline_flags()),
+        subcommand("report", help::REPORT, help::REPORT_EXAMPLES).args([
+            flag("namespace")
+                .short('n')
+                .value_name("NAME")
+                .value_parser(name::label)
+                .help("Look at this namespace only [default: every labelled one]"),
+            flag("output")
+                .short('o')
+                .value_name("FORMAT")
+                .value_parser(["table", "json"])
+                .default_value("table")
+                .help("How the list is written"),
+            config().help("The configuration that sidecars are compared with [default: none, the defaults]"),
+        ]),
+        subcommand("validate-config", help::VALIDATE_CONFIG, help::VALIDATE_CONFIG_EXAMPLES).arg(
+            Arg::new("file")
+                .value_name("FILE")
+                .required(true)
+                .value_parser(value_parser!(PathBuf))
+                .help("The configuration file"),
+        ),
+        subcommand("healthcheck", help::HEALTHCHECK, help::HEALTHCHECK_EXAMPLES).args([
+            flag("wait")
+                .value_name("TIME")
+                .value_parser(quantity::duration)
+                .help("Go on asking for this long until it is well, such as 10s; without it, ask once"),
+            flag("address")
+                .value_name("ADDR:PORT")
+                .value_parser(value_parser!(SocketAddr))
+                .help("The health port (server.adminListen) [default: port 8081 on ::1 and 127.0.0.1]"),
+        ]),
+    ])
 }
 
 fn flag(name: &'static str) -> Arg {
@@ -124,12 +114,10 @@ fn annotation(text: &str) -> Result<(String, String), String> {
     }
 }
 
-/// A filter of `tracing-subscriber`, kept as text; it was parsed once here, so it parses again.
+/// A filter of the log, kept as text.
 fn log_level(text: &str) -> Result<String, String> {
-    // A lone word is a level. The filter itself would take a misspelt level for the name of a target.
-    let is_level = || ["off", "error", "warn", "info", "debug", "trace"].contains(&text);
-    match tracing_subscriber::EnvFilter::builder().parse(text) {
-        Ok(_) if text.contains(['=', ',']) || is_level() => Ok(text.to_owned()),
-        _ => Err("write off, error, warn, info, debug, trace, or a list such as info,kube_client=debug".to_owned()),
+    match logging::is_filter(text) {
+        true => Ok(text.to_owned()),
+        false => Err("write off, error, warn, info, debug, trace, or a list such as info,kube_client=debug".to_owned()),
     }
 }

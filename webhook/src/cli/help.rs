@@ -1,7 +1,5 @@
 //! What help says besides the flags: what each subcommand is for, and examples that work as they stand.
 
-pub(super) const TEMPLATE: &str = "{about}\n\n{usage-heading} {usage}{after-help}\n\n{all-args}";
-
 pub(super) const ABOUT: &str = "Puts the Sandgate sidecar into pods: as an admission webhook, and offline";
 
 pub(super) const EXAMPLES: &str = "\
@@ -23,7 +21,7 @@ Examples:
 
 docs/configuration.md says what the file takes. A new one is put in force when it is valid; else the last
 good one stays, and the log says why.
-SIGTERM and SIGINT drain and end; a second one ends at once.
+SIGTERM and SIGINT drain and end; a second one ends at once. SIGHUP is ignored.
 Exit codes: 0 after a signal, 1 where it could not start or go on, 64 for wrong usage or a broken
 configuration.";
 

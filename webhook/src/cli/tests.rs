@@ -1,3 +1,5 @@
+use sandgate_service::command_line::WRONG_USAGE;
+
 use super::*;
 
 fn parsed(line: &str) -> Result<Action, Stop> {

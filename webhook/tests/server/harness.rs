@@ -9,6 +9,7 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use rustls::crypto::aws_lc_rs::sign::any_supported_type;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use sandgate_service::open_files;
 use sandgate_testkit::client::{Client, ClientTls, Fetched, bytes_body};
 use sandgate_testkit::pki::TestCa;
 use sandgate_webhook::config::{Config, Server};
@@ -37,7 +38,8 @@ pub(crate) struct Webhook {
 
 /// A webhook with this configuration, which knows namespace `team`.
 pub(crate) fn start(config: Config) -> Webhook {
-    let descriptors = sandgate_webhook::descriptors::raise();
+    open_files::raise_limit().unwrap();
+    let descriptors = open_files::limit();
     let bounds = Bounds::new(&config.server, descriptors);
     start_within(config, bounds)
 }

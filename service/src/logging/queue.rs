@@ -12,7 +12,7 @@ use anyhow::Context;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::settings::LogFormat;
+use super::LogFormat;
 
 /// The pause before an output that is not ready is tried again: a pipe that somebody set to non-blocking.
 const NOT_READY: Duration = Duration::from_millis(20);

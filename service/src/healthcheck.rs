@@ -1,37 +1,40 @@
-//! `healthcheck`: asks a webhook's `/healthz`, for images without curl. It does not ask `/readyz`: a replica that waits for
-//! the cluster is well.
+//! `healthcheck`: asks a program's `/healthz`, for images without curl. It does not ask `/readyz`: a sidecar whose policy
+//! is broken starts and refuses everything, and a webhook that waits for its cluster is well.
 
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
+use sandgate_contract::HEALTH_PATH;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 /// How long to wait before the next try.
 const RETRY: Duration = Duration::from_millis(100);
-/// How long one try may take; a webhook that needs more is not healthy.
+/// How long one try may take; a program that needs more is not healthy.
 const TRY_TIMEOUT: Duration = Duration::from_secs(2);
 /// The most of an answer that is read for its status line, in bytes.
 const MAX_STATUS_LINE: u64 = 1024;
 
 /// Asks `http://ADDRESS/healthz` until it answers 200 or `wait` is over; at least once, for up to two seconds. An
-/// unspecified address, as a listener has it, means loopback: `[::]` is ::1 and 127.0.0.1.
+/// unspecified address, as a listener has it, means loopback: `0.0.0.0` is 127.0.0.1, and `[::]` is ::1 and 127.0.0.1,
+/// for where there is no IPv6 it became `0.0.0.0`.
 ///
 /// # Errors
 /// A sentence that names each URL and what the last try of it met.
 pub async fn healthcheck(address: SocketAddr, wait: Duration) -> Result<(), String> {
     let deadline = Instant::now() + wait;
+    let mut questions: Vec<_> =
+        reachable(address).into_iter().map(|address| Question { address, last: None }).collect();
     loop {
-        let mut met = Vec::new();
-        for address in reachable(address) {
-            match timeout(TRY_TIMEOUT, ask(address)).await.unwrap_or_else(|_| Err("no answer in time".to_owned())) {
-                Ok(()) => return Ok(()),
-                Err(error) => met.push(format!("http://{address}/healthz: {error}")),
+        for question in &mut questions {
+            if question.is_well(deadline).await {
+                return Ok(());
             }
         }
         if timeout_at(deadline, sleep(RETRY)).await.is_err() {
+            let met: Vec<_> = questions.iter().map(Question::met).collect();
             let tried = if wait.is_zero() { String::new() } else { format!("; tried for {wait:?}") };
             return Err(format!("{}{tried}", met.join("; ")));
         }
@@ -47,18 +50,41 @@ fn reachable(address: SocketAddr) -> Vec<SocketAddr> {
     loopback.iter().map(|ip| SocketAddr::new(*ip, address.port())).collect()
 }
 
+/// One address to ask, and what the last try met.
+struct Question {
+    address: SocketAddr,
+    last: Option<String>,
+}
+
+impl Question {
+    async fn is_well(&mut self, deadline: Instant) -> bool {
+        // A try that the deadline cut short says less than the one before it.
+        let limit = if self.last.is_none() { TRY_TIMEOUT } else { TRY_TIMEOUT.min(deadline - Instant::now()) };
+        match timeout(limit, ask(self.address)).await {
+            Ok(Ok(())) => return true,
+            Ok(Err(error)) => self.last = Some(error),
+            Err(_) => self.last = self.last.take().or_else(|| Some("no answer in time".into())),
+        }
+        false
+    }
+
+    fn met(&self) -> String {
+        format!("http://{}{HEALTH_PATH}: {}", self.address, self.last.as_deref().unwrap_or("not asked"))
+    }
+}
+
 async fn ask(address: SocketAddr) -> Result<(), String> {
     let line = status_line(address).await.map_err(|error| error.to_string())?;
     match line.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)) {
         Some("200") => Ok(()),
         Some(status) => Err(format!("answered {status}")),
-        None => Err("the answer is not HTTP; is this the health port?".to_owned()),
+        None => Err("the answer is not HTTP; is this the health port?".into()),
     }
 }
 
 async fn status_line(address: SocketAddr) -> io::Result<String> {
     let mut stream = TcpStream::connect(address).await?;
-    let request = format!("GET /healthz HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    let request = format!("GET {HEALTH_PATH} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await?;
     let mut line = String::new();
     match BufReader::new(stream.take(MAX_STATUS_LINE)).read_line(&mut line).await {
@@ -75,14 +101,24 @@ mod tests {
 
     use super::*;
 
+    const PATIENCE: Duration = Duration::from_secs(20);
+
     const WELL: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
 
-    /// Answers every connection with `answer`.
+    async fn listener() -> (SocketAddr, TcpListener) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        (listener.local_addr().unwrap(), listener)
+    }
+
+    /// Answers every connection with `answer`, and `/readyz` with 503.
     fn answering(listener: TcpListener, answer: &'static [u8]) -> JoinSet<()> {
         let mut serving = JoinSet::new();
         serving.spawn(async move {
             while let Ok((mut stream, _)) = listener.accept().await {
-                let _ = stream.read(&mut [0; 1024]).await;
+                let mut head = [0; 1024];
+                let read = stream.read(&mut head).await.unwrap_or_default();
+                let is_readiness = head[..read].starts_with(b"GET /readyz");
+                let answer = if is_readiness { &b"HTTP/1.1 503 Service Unavailable\r\n\r\n"[..] } else { answer };
                 let _ = stream.write_all(answer).await;
             }
         });
@@ -90,9 +126,16 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_listener_on_all_addresses_is_asked_on_loopback_of_both_families() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = SocketAddr::from((Ipv6Addr::UNSPECIFIED, listener.local_addr().unwrap().port()));
+    async fn a_program_that_is_not_ready_is_healthy() {
+        let (address, listener) = listener().await;
+        let _serving = answering(listener, WELL);
+        assert_eq!(healthcheck(([0, 0, 0, 0], address.port()).into(), Duration::ZERO).await, Ok(()));
+    }
+
+    #[tokio::test]
+    async fn a_listener_on_all_addresses_is_asked_over_ipv4_where_ipv6_does_not_answer() {
+        let (address, listener) = listener().await;
+        let address = SocketAddr::from((Ipv6Addr::UNSPECIFIED, address.port()));
         let mut serving = answering(listener, WELL);
         assert_eq!(healthcheck(address, Duration::ZERO).await, Ok(()));
         serving.shutdown().await;
@@ -101,9 +144,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn it_waits_for_a_webhook_that_starts_later() {
-        let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-        let check = tokio::spawn(healthcheck(address, Duration::from_secs(20)));
+    async fn it_waits_for_a_program_that_starts_later() {
+        let (address, free) = listener().await;
+        drop(free);
+        let check = tokio::spawn(healthcheck(address, PATIENCE));
         let listener = loop {
             match TcpListener::bind(address).await {
                 Ok(listener) => break listener,
@@ -118,11 +162,11 @@ mod tests {
     async fn it_names_what_the_last_try_met() {
         for (answer, expected) in [
             (&b"HTTP/1.1 503 Service Unavailable\r\n\r\n"[..], "answered 503"),
+            (b"SSH-2.0-OpenSSH\r\n", "not HTTP"),
             (b"\x15\x03\x01\x00\x02\x02\x16\n", "not HTTP"),
             (b"", "closed without an answer"),
         ] {
-            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-            let address = listener.local_addr().unwrap();
+            let (address, listener) = listener().await;
             let _serving = answering(listener, answer);
             let error = healthcheck(address, Duration::ZERO).await.unwrap_err();
             assert!(error.contains(expected) && error.contains(&address.to_string()), "{error}");

@@ -1,17 +1,17 @@
-//! The log on stderr. Never stdout, which belongs to audit lines and to the command of `run`.
+//! The log on stderr. Never stdout, which belongs to audit lines, to what commands print, and to the command of `run`.
 //!
 //! It never waits for whoever reads stderr: lines that the reader is too slow for are lost, and counted in the log.
 
 mod queue;
 
 use std::io::{self, IsTerminal};
+use std::panic;
 use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt;
 
-use crate::settings::LogFormat;
 use queue::Queue;
 
 /// The targets of Sandgate's own crates begin like this.
@@ -21,7 +21,17 @@ const WAITING: usize = 1024;
 /// How long the last lines may take.
 const FLUSH: Duration = Duration::from_millis(500);
 
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// For people.
+    Text,
+}
+
 /// The log of this process. Dropped at its end, it waits a little for the last lines.
+#[must_use = "the last lines are waited for when it is dropped"]
 pub struct Log(Queue);
 
 impl Drop for Log {
@@ -54,6 +64,24 @@ pub fn start(format: LogFormat, filter: &str) -> anyhow::Result<Log> {
     Ok(Log(queue))
 }
 
+/// Has panics logged, like everything else, in place of a text on stderr that waits for its reader.
+pub fn take_panics() {
+    panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        let message = panic.payload_as_str().unwrap_or("without a text");
+        tracing::error!(place, "a panic, which is a mistake of the program: {message}");
+    }));
+}
+
+/// Whether [`start`] takes `text` as its filter: a level, or a list of `tracing-subscriber`'s directives.
+#[must_use]
+pub fn is_filter(text: &str) -> bool {
+    // A lone word is a level. The filter itself would take a misspelt level for the name of a target.
+    let is_level = || ["off", "error", "warn", "info", "debug", "trace"].contains(&text.to_ascii_lowercase().as_str());
+    let is_directive_list = text.contains(['=', ',', '[']);
+    EnvFilter::builder().parse(text).is_ok() && (is_directive_list || is_level())
+}
+
 /// The same filter with every plain level bound to Sandgate's own crates.
 fn own_levels(filter: &str) -> String {
     let mut directives = vec!["off".to_owned()];
@@ -70,6 +98,11 @@ mod tests {
 
     use super::*;
 
+    fn others() {
+        tracing::error!(target: "h2::proto", "h2 error");
+        tracing::warn!(target: "h2::proto", "h2 warn");
+    }
+
     /// What a log with this filter holds after a line of each level from several crates.
     fn logged(filter: &str) -> Vec<String> {
         let seen = Arc::new(Mutex::new(Vec::new()));
@@ -77,8 +110,7 @@ mod tests {
         let filter = EnvFilter::builder().parse(own_levels(filter)).unwrap();
         let log = fmt().with_env_filter(filter).with_writer(move || Sink(Arc::clone(&sink))).with_ansi(false);
         tracing::subscriber::with_default(log.without_time().finish(), || {
-            tracing::error!(target: "h2::proto", "h2 error");
-            tracing::warn!(target: "h2::proto", "h2 warn");
+            others();
             tracing::info!(target: "sandgate_sidecar::serve", "own info");
             tracing::debug!(target: "sandgate_sidecar::serve", "own debug");
             tracing::warn!(target: "sandgate_ca", "ca warn");
@@ -117,6 +149,16 @@ mod tests {
             for line in expected {
                 assert!(lines.iter().any(|logged| logged.ends_with(line)), "{filter}: {lines:?}");
             }
+        }
+    }
+
+    #[test]
+    fn a_misspelt_log_level_is_not_taken_for_a_target() {
+        for text in ["info", "DEBUG", "info,sandgate_sidecar::upstream=debug", "sandgate_sidecar=trace"] {
+            assert!(is_filter(text), "{text}");
+        }
+        for text in ["inf", "loud", "a=loud", "info,,=x"] {
+            assert!(!is_filter(text), "{text}");
         }
     }
 }
