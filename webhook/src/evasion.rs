@@ -1,7 +1,8 @@
 //! What a pod of a required namespace may not do, because it would go around the sidecar or take it over.
 //!
 //! The key and the policy are safe as long as nobody else has the sidecar's volumes (`clash`), its processes, or the node.
-//! What leads to the node is Pod Security's "baseline"; what leads to its processes is here.
+//! What leads to the node is Pod Security's "baseline"; what leads to its processes, or lets the node's own connections out
+//! in the pod's place, is here.
 //!
 //! Looked at and let in:
 //! - Its group (`runAsGroup`, `fsGroup`, `supplementalGroups`): the files that it writes are in volumes that nobody else
@@ -17,6 +18,7 @@
 mod baseline;
 pub(crate) mod path;
 mod processes;
+mod volumes;
 
 use sandgate_contract::TRUST_DIR;
 use serde_json::Value;
@@ -31,6 +33,7 @@ use crate::situation::Situation;
 #[must_use]
 pub fn check(situation: &Situation<'_>, pod: &Value) -> Vec<Refusal> {
     let mut refusals = baseline::check_pod(pod);
+    refusals.extend(volumes::check_pod(pod));
     refusals.extend(check_containers(situation, pod, |_| true));
     refusals
 }

@@ -139,6 +139,9 @@ fn difference(
         return Some("nothing is genuine by a rendering without a container".to_owned());
     };
     let instead = tolerated::without(&situation.config.sidecar, &rendering.container, pod, container);
+    // Another configuration's pods have its default policy and resources, not ours.
+    let other = (!std::ptr::eq(rendering, situation.rendering)).then(|| rendering.config(situation.config));
+    let situation = &Situation { config: other.as_ref().unwrap_or(situation.config), ..*situation };
     difference::fields("", "", expected, found, &instead)
         .or_else(|| volumes::difference(situation, rendering, pod, moment))
         .or_else(|| (moment == Moment::Creation).then(|| resources::difference(situation, pod, container)).flatten())

@@ -1,6 +1,7 @@
 //! Pods and ephemeral containers on their way in: who gets the sidecar, who doesn't, who is refused. Pure; what the
 //! patch looks like is `patch`'s.
 
+use sandgate_contract::CONTAINER_NAME;
 use serde_json::Value;
 
 use crate::admission::Request;
@@ -53,6 +54,11 @@ pub fn create(situation: &Situation<'_>, pod: &Value) -> Result<Decision, Vec<Re
     let plan = Plan::of(situation, pod);
     refusals.extend(plan.as_ref().err().into_iter().flatten().cloned());
     refusals.extend(clashes(situation, pod));
+    if let Some(taken_out) = taken_out(situation, pod) {
+        // Without the sidecar its volumes look like somebody else's, which would mislead.
+        refusals.retain(|refusal| !matches!(refusal.reason, Reason::ForeignVolume | Reason::OurVolumeMounted));
+        refusals.insert(0, taken_out);
+    }
     match plan {
         Ok(plan) if refusals.is_empty() => Ok(inject(situation, pod, &plan)),
         _ => Err(refusals),
@@ -160,6 +166,23 @@ fn clashes(situation: &Situation<'_>, pod: &Value) -> Vec<Refusal> {
         refusals.extend(evasion::check(situation, pod));
     }
     refusals
+}
+
+/// A pod with all of our volumes and without the sidecar: on reinvocation another webhook has taken it out.
+fn taken_out(situation: &Situation<'_>, pod: &Value) -> Option<Refusal> {
+    let spec = pod.get("spec").unwrap_or(&Value::Null);
+    let has = |volume: &Value| {
+        pod::text(volume, "/name").is_some_and(|name| pod::elements(spec, "volumes").any(|other| other["name"] == name))
+    };
+    let complete = genuine::sidecar(situation, pod) == Genuine::Absent && situation.rendering.volumes.iter().all(has);
+    complete.then(|| {
+        let message = format!(
+            "the pod has the volumes of Sandgate's sidecar and no {CONTAINER_NAME:?}: leave them and their mounts out, for \
+             Sandgate adds its own; if the pod came without them, something took the container out after Sandgate's \
+             webhook: ask the administrator which other webhook changes pods"
+        );
+        Refusal::new(Reason::Missing, message)
+    })
 }
 
 fn inject(situation: &Situation<'_>, pod: &Value, plan: &Plan) -> Decision {

@@ -119,6 +119,8 @@ reasons! {
     SidecarResources, "sidecar_resources", Refused;
     /// The pod does what Pod Security "baseline" refuses.
     Baseline, "baseline", Refused;
+    /// A volume makes the node connect to where the pod's author says.
+    NodeVolume, "node_volume", Refused;
     /// All containers of the pod see each other's processes.
     SharedProcesses, "shared_processes", Refused;
     /// A container declares the sidecar's UID.

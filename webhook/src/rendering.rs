@@ -21,6 +21,21 @@ use crate::resources::Resources;
 /// How clients in a pod name the API server: the variable is the kubelet's, which expands it in every container.
 const API_SERVER: [&str; 2] = ["$(KUBERNETES_SERVICE_HOST)", "kubernetes.default.svc"];
 
+/// What a configuration gives to pods beside the rendering, where neither pod nor namespace decides otherwise: what a replica
+/// of another configuration needs to judge its pods.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Given {
+    /// `policy.configMap`.
+    pub policy: String,
+    /// `sidecar.resources`, as a container has them.
+    pub resources: Value,
+    /// `sidecar.resourceBounds.min`.
+    pub least: Value,
+    /// `sidecar.resourceBounds.max`.
+    pub most: Value,
+}
+
 /// What a configuration makes, apart from what a single pod or namespace decides: the sidecar's resources, and the name
 /// of the policy's ConfigMap.
 ///
@@ -42,6 +57,9 @@ pub struct Rendering {
     pub environment_required: Vec<(String, String)>,
     /// The same in every other namespace.
     pub environment: Vec<(String, String)>,
+    /// What goes with it; versions before did not publish it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub given: Option<Given>,
 }
 
 impl Rendering {
@@ -61,7 +79,33 @@ impl Rendering {
             trust_mount: volumes::trust_mount(),
             environment_required: environment(config, &[]),
             environment: environment(config, direct),
+            given: Some(Given {
+                policy: config.policy.config_map.clone(),
+                resources: config.sidecar.resources.json(),
+                least: config.sidecar.resources_min.json(),
+                most: config.sidecar.resources_max.json(),
+            }),
         }
+    }
+
+    /// `ours` with what this rendering was made with: what its pods are judged by. What can't be read stays ours.
+    #[must_use]
+    pub fn config(&self, ours: &Config) -> Config {
+        let mut config = ours.clone();
+        let Some(given) = &self.given else { return config };
+        config.policy.config_map.clone_from(&given.policy);
+        let sidecar = &mut config.sidecar;
+        let all = [
+            (&mut sidecar.resources, &given.resources),
+            (&mut sidecar.resources_min, &given.least),
+            (&mut sidecar.resources_max, &given.most),
+        ];
+        for (ours, given) in all {
+            if let Some(given) = Resources::read(given) {
+                *ours = given;
+            }
+        }
+        config
     }
 
     /// The first 12 hexadecimal digits of the SHA-256 of its JSON, with keys in order.

@@ -24,6 +24,9 @@ use published::Published;
 
 /// The name of the ConfigMap.
 pub const RENDERINGS_CONFIG_MAP: &str = "sandgate-renderings";
+/// How long after it was stored a rendering is used: others hear of it by watching, and are asked about its first pod a
+/// few milliseconds after that was made.
+const SETTLE: Duration = Duration::from_secs(1);
 /// How often an update is tried again when another replica came first.
 const TRIES: u32 = 10;
 /// The pause after that, times the tries.
@@ -113,8 +116,8 @@ impl Renderings {
         self.accepted.load_full()
     }
 
-    /// Publishes what this replica makes pods with from now on; returns when it is stored. From then on it is published
-    /// again whenever it vanishes. `withdrawn` are hashes that are accepted no longer (`sidecar.withdrawnRenderings`).
+    /// Publishes what this replica makes pods with from now on; returns when it is stored and the others had the time
+    /// to hear of it. From then on it is published again whenever it vanishes. `withdrawn` are hashes that are accepted no longer (`sidecar.withdrawnRenderings`).
     ///
     /// At start before being ready; on a reload before the new configuration is used, which on an error it must not be.
     ///
@@ -131,10 +134,13 @@ impl Renderings {
         let known = self.lock().known.clone();
         let result = source.publish(rendering, &known).await;
         self.change(|state| match &result {
-            Ok((stored, _)) => (state.known, state.failure) = (stored.clone(), None),
+            Ok((stored, _written)) => (state.known, state.failure) = (stored.clone(), None),
             Err(error) => state.failure = Some(error.to_string()),
         });
-        result.map(drop)
+        if result?.1 {
+            sleep(SETTLE).await;
+        }
+        Ok(())
     }
 
     /// Publishes `first`, then watches the ConfigMap for ever and publishes again what vanishes. A publication of

@@ -131,6 +131,18 @@ impl Resources {
         }
     }
 
+    /// From what [`Resources::json`] wrote; nothing where an amount is missing or is none.
+    #[must_use]
+    pub fn read(json: &Value) -> Option<Self> {
+        let amount = |kind: &str, name: &str| Quantity::parse(json.get(kind)?.get(name)?.as_str()?).ok();
+        Some(Self {
+            cpu_request: amount("requests", "cpu")?,
+            memory_request: amount("requests", "memory")?,
+            cpu_limit: amount("limits", "cpu")?,
+            memory_limit: amount("limits", "memory")?,
+        })
+    }
+
     /// As a container has them in its `resources`.
     #[must_use]
     pub fn json(&self) -> Value {

@@ -75,7 +75,8 @@ fn absent(situation: &Situation<'_>, pod: &Value, refusals: Vec<Refusal>) -> Res
         let mut all = vec![Refusal::new(Reason::Missing, what)];
         // Without the sidecar its volumes look like somebody else's, which would mislead.
         all.extend(refusals.into_iter().filter(|refusal| {
-            !(left && matches!(refusal.reason, Reason::ForeignVolume | Reason::OurVolumeMounted | Reason::CaSecret))
+            let misleads = [Reason::ForeignVolume, Reason::OurVolumeMounted, Reason::CaSecret];
+            refusal.reason != Reason::Missing && !(left && misleads.contains(&refusal.reason))
         }));
         return Err(all);
     }

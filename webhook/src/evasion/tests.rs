@@ -67,6 +67,36 @@ fn what_pod_security_baseline_forbids_of_a_pod_is_refused() {
 }
 
 #[test]
+fn a_volume_by_which_the_node_connects_to_where_the_author_says_is_refused() {
+    for (kind, source) in [
+        ("nfs", json!({"server": "evil.example", "path": "/"})),
+        ("iscsi", json!({"targetPortal": "203.0.113.1", "iqn": "iqn.2026-01.example:x", "lun": 0})),
+        ("cephfs", json!({"monitors": ["203.0.113.1"]})),
+        ("gitRepo", json!({"repository": "https://evil.example/x"})),
+        ("flexVolume", json!({"driver": "example/driver"})),
+        ("a kind of the future", json!({})),
+    ] {
+        let found = changed("/spec/volumes/-", &json!({"name": "out", kind: source}), 1);
+        assert_eq!(found[0].0, Reason::NodeVolume);
+        assert!(found[0].1.contains(&format!(r#""out" is mounted by the node itself ({kind})"#)), "{}", found[0].1);
+        changed("/spec/volumes/-", &json!({"name": "none", kind: null}), 0);
+    }
+    for kind in [
+        "configMap",
+        "csi",
+        "downwardAPI",
+        "emptyDir",
+        "ephemeral",
+        "image",
+        "persistentVolumeClaim",
+        "projected",
+        "secret",
+    ] {
+        changed("/spec/volumes/-", &json!({"name": "in", kind: {}}), 0);
+    }
+}
+
+#[test]
 fn what_pod_security_baseline_forbids_of_a_container_is_refused_in_every_list() {
     for (field, value, text) in [
         ("securityContext", json!({"privileged": true}), "is privileged"),

@@ -137,3 +137,20 @@ fn a_running_pod_with_an_earlier_sidecar_gets_the_environment_of_that_one() {
     json_patch::patch(&mut patched, &decision.patch).unwrap();
     assert_eq!(patched["spec"]["ephemeralContainers"][0]["env"][0]["value"], "http://127.0.0.1:9080");
 }
+
+#[test]
+fn a_pod_whose_sidecar_was_taken_out_is_refused_for_that_and_not_for_the_volumes_that_are_left() {
+    let decision = decide(Mode::Required, &plain());
+    let mut pod = plain();
+    json_patch::patch(&mut pod, &decision.patch).unwrap();
+    pod["spec"]["initContainers"].as_array_mut().unwrap().remove(0);
+    for mode in [Mode::Enabled, Mode::Required] {
+        let decision = decide(mode, &pod);
+        assert_eq!(decision.reason, Reason::Missing);
+        assert!(decision.message.contains("something took the container out"), "{}", decision.message);
+        assert!(!decision.message.contains("sandgate-"), "{}", decision.message);
+    }
+    // One volume of that name alone is somebody's own.
+    let volumes = json!([{"name": "sandgate-trust", "emptyDir": {}}]);
+    assert_eq!(decide(Mode::Required, &with(&plain(), "/spec/volumes", volumes)).reason, Reason::ForeignVolume);
+}

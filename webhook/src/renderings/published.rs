@@ -120,6 +120,7 @@ mod tests {
             trust_mount: json!({}),
             environment_required: vec![("A".to_owned(), "b".to_owned())],
             environment: Vec::new(),
+            given: None,
         }
     }
 

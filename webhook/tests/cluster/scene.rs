@@ -220,6 +220,7 @@ pub(crate) fn rendering(version: &str) -> Rendering {
         trust_mount: json!({"name": "sandgate-trust"}),
         environment_required: vec![("A".to_owned(), "b".to_owned())],
         environment: Vec::new(),
+        given: None,
     }
 }
 

@@ -1,6 +1,6 @@
 //! Ephemeral containers by kubectl, in pods of a required namespace.
 
-use crate::stage::{Stage, is_equipped, is_injected, plain};
+use crate::stage::{Stage, is_equipped, is_injected, labelled, plain};
 
 const DEBUG: &str = "debug pod/pod --image=busybox --attach=false --container=debugger";
 
@@ -46,4 +46,22 @@ fn a_copy_by_kubectl_debug_has_its_sidecar_made_anew() {
     assert_eq!(pod.body["spec"]["containers"].as_array().unwrap().len(), 2);
     let volumes = pod.body["spec"]["volumes"].as_array().unwrap();
     assert_eq!(volumes.iter().filter(|volume| volume["name"] == "sandgate-trust").count(), 1);
+}
+
+#[test]
+fn outside_of_required_namespaces_plain_kubectl_debug_works_and_has_the_environment_where_the_pod_has_the_sidecar() {
+    let stage = Stage::shared();
+    let enabled = stage.namespace("debug-enabled", "enabled");
+    let unlabelled = stage.namespace("debug-unlabelled", "");
+    let cases = [(&enabled, plain("pod"), true), (&enabled, labelled("out", "false"), false)];
+    let asked = [(&unlabelled, labelled("asked", "true"), true), (&unlabelled, plain("pod"), false)];
+    for (space, pod, injected) in cases.into_iter().chain(asked) {
+        let name = pod["metadata"]["name"].as_str().unwrap();
+        space.pod(&pod).accepted();
+        let debug = format!("debug pod/{name} --image=busybox --attach=false --container=debugger");
+        space.kubectl(&debug).accepted();
+        let pod = stage.get(&space.path(&format!("pods/{name}")));
+        let debugger = &pod.accepted()["spec"]["ephemeralContainers"][0];
+        assert_eq!(is_equipped(debugger), injected, "{} {name}", space.name);
+    }
 }

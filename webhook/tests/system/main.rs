@@ -18,6 +18,7 @@ mod reinvocation;
 mod resources;
 mod restricted;
 mod rollout;
+mod running;
 mod sandboxes;
 mod service;
 mod stage;

@@ -40,6 +40,8 @@ fn kubectl_apply_of_a_broken_policy_is_refused_with_all_its_errors_and_their_lin
             let printed = space.kubectl_with("apply -f -", &config_map(name, label, BROKEN));
             printed.refused_with(&["is no valid policy", "policy.yaml:5"]);
         }
+        let nameless = config_map("", "true", BROKEN).replace("\"name\":\"\"", "\"generateName\":\"made-\"");
+        space.kubectl_with("create -f -", &nameless).refused_with(&["ConfigMap \"made-", "policy.yaml:5"]);
         // An ordinary one is nobody's business, until it shall become a policy.
         space.kubectl_with("apply -f -", &config_map("ordinary", "", BROKEN)).accepted();
         let labelled = space.kubectl("label configmap ordinary sandgate.dev/policy=true");

@@ -3,15 +3,20 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
+use std::time::Instant;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use nix::sys::signal::Signal;
 use sandgate_testkit::client::{Client, ClientTls};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
 use crate::program::Program;
-use crate::stage::{RUNTIME, Space, Stage, config, eventually, is_injected, plain};
+use crate::stage::{DEADLINE, RUNTIME, Space, Stage, config, eventually, is_injected, plain};
 
+/// What the serving certificate is for.
+const NAME: &str = "sandgate-webhook.sandgate-system.svc";
 const OLD: &str = "sidecar: {image: 'registry.example/sidecar:1'}\n";
 /// Another image and other arguments.
 const NEW: &str = "sidecar: {image: 'registry.example/sidecar:2', logLevel: debug, proxyPort: 18080}\n";
@@ -120,32 +125,97 @@ fn drain(stage: &Stage, builder: &Builder, mut program: Program) {
 /// verdict.
 fn is_genuine_to(stage: &Stage, builder: &Builder, programs: [&Program; 2]) {
     let pods: Vec<Value> = builder.pods.lock().unwrap().iter().rev().take(10).cloned().collect();
+    let mut lines = programs.map(|program| Line::open(stage, program));
     for pod in &pods {
         is_injected(pod);
-        for program in programs {
-            let answer = validate(stage, program, pod);
-            assert_eq!(answer["response"]["allowed"], true, "{answer}");
-            assert_eq!(answer["response"]["auditAnnotations"]["reason"], "verified", "{answer}");
-        }
+        lines.iter_mut().for_each(|line| line.finds_genuine("rollout", pod));
     }
 }
 
-fn validate(stage: &Stage, program: &Program, pod: &Value) -> Value {
-    let name = "sandgate-webhook.sandgate-system.svc";
-    let review = json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": {
-        "uid": "any", "kind": {"group": "", "version": "v1", "kind": "Pod"},
-        "resource": {"group": "", "version": "v1", "resource": "pods"},
-        "namespace": "rollout", "name": pod["metadata"]["name"], "operation": "CREATE", "object": pod}});
-    let request = http::Request::post(format!("https://{name}/validate/required")).header("host", name);
-    let request = request.header("content-type", "application/json");
-    let request = request.body(sandgate_testkit::client::bytes_body(review.to_string())).unwrap();
-    let roots = stage.serving_roots();
-    RUNTIME.block_on(async {
-        let tls = ClientTls::new(&roots).alpn(&["http/1.1"]);
-        let stream = TcpStream::connect(program.reviews).await.unwrap();
-        let mut client = Client::http1(tls.handshake(name, stream).await.unwrap()).await.unwrap();
-        client.fetch(request).await.unwrap().json()
-    })
+/// A connection to one process, past the Service.
+struct Line(Client);
+
+impl Line {
+    fn open(stage: &Stage, program: &Program) -> Self {
+        let roots = stage.serving_roots();
+        let connect = async {
+            let stream = TcpStream::connect(program.reviews).await.unwrap();
+            let tls = ClientTls::new(&roots).alpn(&["http/1.1"]);
+            Client::http1(tls.handshake(NAME, stream).await.unwrap()).await.unwrap()
+        };
+        Self(RUNTIME.block_on(connect))
+    }
+
+    /// The response to a pod of a required namespace.
+    fn ask(&mut self, path: &str, namespace: &str, pod: &Value) -> Value {
+        let review = json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": {
+            "uid": "any", "kind": {"group": "", "version": "v1", "kind": "Pod"},
+            "resource": {"group": "", "version": "v1", "resource": "pods"},
+            "namespace": namespace, "name": "any", "operation": "CREATE", "object": pod}});
+        let request = http::Request::post(format!("https://{NAME}{path}")).header("host", NAME);
+        let request = request.header("content-type", "application/json");
+        let request = request.body(sandgate_testkit::client::bytes_body(review.to_string())).unwrap();
+        RUNTIME.block_on(self.0.fetch(request)).unwrap().json()["response"].take()
+    }
+
+    /// A pod as this process makes it.
+    fn mutated(&mut self, namespace: &str, pod: &Value) -> Value {
+        let response = self.ask("/mutate/required", namespace, pod);
+        let patch = STANDARD.decode(response["patch"].as_str().unwrap()).unwrap();
+        let patch: json_patch::Patch = serde_json::from_slice(&patch).unwrap();
+        let mut pod = pod.clone();
+        json_patch::patch(&mut pod, &patch).unwrap();
+        pod
+    }
+
+    #[track_caller]
+    fn finds_genuine(&mut self, namespace: &str, pod: &Value) {
+        let response = self.ask("/validate/required", namespace, pod);
+        assert_eq!(response["auditAnnotations"]["reason"], "verified", "{response}");
+    }
+}
+
+/// Another default policy, and resources that were out of bounds before.
+const OTHER: &str = "policy: {configMap: other-policy}\nsidecar:\n  image: registry.example/sidecar:2\n  \
+                     resources: {limits: {cpu: '16', memory: 8Gi}}\n  \
+                     resourceBounds: {max: {limits: {cpu: '16', memory: 8Gi}}}\n";
+
+#[test]
+fn two_replicas_whose_default_policies_and_bounds_differ_find_each_others_pods_genuine() {
+    let mut stage = Stage::alone();
+    stage.end_all();
+    stage.serve("plain", &config(OLD));
+    stage.serve("other", &config(OTHER));
+    stage.namespace("differ", "required");
+    let mut lines = [0, 1].map(|number| Line::open(&stage, &stage.programs[number]));
+    for (maker, judge) in [(0, 1), (1, 0)] {
+        let pod = lines[maker].mutated("differ", &plain("pod"));
+        lines[judge].finds_genuine("differ", &pod);
+    }
+}
+
+#[test]
+fn what_a_replica_makes_by_a_new_configuration_is_genuine_to_the_other_from_the_first_pod_on() {
+    let mut stage = Stage::alone();
+    stage.end_all();
+    for name in ["first", "other"] {
+        stage.serve(name, &config(OLD));
+    }
+    stage.namespace("first-pod", "required");
+    let [mut first, mut other] = [0, 1].map(|number| Line::open(&stage, &stage.programs[number]));
+    for round in 0..3 {
+        let image = format!("registry.example/sidecar:round-{round}");
+        stage.programs[0].configure(&config(&format!("sidecar: {{image: '{image}'}}\n")));
+        let deadline = Instant::now() + DEADLINE;
+        let pod = loop {
+            let pod = first.mutated("first-pod", &plain("pod"));
+            if pod["spec"]["initContainers"][0]["image"] == image.as_str() {
+                break pod;
+            }
+            assert!(Instant::now() < deadline, "it is not followed: {}", stage.programs[0].log());
+        };
+        other.finds_genuine("first-pod", &pod);
+    }
 }
 
 #[test]
