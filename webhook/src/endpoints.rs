@@ -132,6 +132,12 @@ fn of_template(situation: &Situation<'_>, request: &Request) -> Decision {
     }
 }
 
+/// A template is never refused, also where nothing is known of its namespace.
+fn unjudged(refusal: &Refusal) -> Decision {
+    let message = format!("nobody looked at what will happen to the pods: {}", refusal.message);
+    Decision { warnings: vec![message.clone()], message, ..Decision::pass(Reason::NotAsked) }
+}
+
 fn of_policy(situation: &Situation<'_>, request: &Request) -> Decision {
     policies::validate_policy(situation.namespace, situation.config, request)
 }
@@ -199,6 +205,9 @@ impl Reviews {
         };
         let (in_force, accepted) = (self.in_force.load_full(), self.renderings.accepted());
         let decision = match namespace {
+            Err(refusal) if call.path == Path::Templates && refusal.reason == Reason::NamespaceUnknown => {
+                unjudged(&refusal)
+            }
             Err(refusal) => refusal.into(),
             Ok(namespace) => {
                 let situation = Situation {

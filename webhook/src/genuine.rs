@@ -83,8 +83,8 @@ pub fn sidecar<'a>(situation: &Situation<'a>, pod: &Value) -> Genuine<'a> {
     verdict(situation, pod, Moment::Creation)
 }
 
-/// The same in a pod that is running, for its ephemeral containers: what may differ since it was created is not compared,
-/// namely the name of the policy's ConfigMap and the sidecar's resources.
+/// The same in a pod that is running, for its ephemeral containers and for `report`: what may differ since it was created
+/// is not compared, namely the name of the policy's ConfigMap and the sidecar's resources.
 #[must_use]
 pub fn running_sidecar<'a>(situation: &Situation<'a>, pod: &Value) -> Genuine<'a> {
     verdict(situation, pod, Moment::Running)

@@ -122,6 +122,16 @@ async fn a_namespace_that_is_not_known_is_refused_for_a_moment() {
 }
 
 #[tokio::test]
+async fn a_template_gets_in_with_a_warning_where_its_namespace_is_not_known() {
+    let router = router(reviews());
+    let mut review = review("apps/v1/Deployment", "CREATE");
+    review["request"]["namespace"] = "other".into();
+    let response = ask(&router, "/validate/templates/required", &review).await;
+    assert_eq!(response["allowed"], true, "{response}");
+    assert!(response["warnings"][0].as_str().unwrap().contains("namespace \"other\""), "{response}");
+}
+
+#[tokio::test]
 async fn each_path_takes_its_own_kinds_and_operations_alone() {
     let router = router(reviews());
     let not = "does not take";

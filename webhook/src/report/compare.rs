@@ -28,7 +28,7 @@ pub(super) struct Comparison {
     /// The renderings of the webhook, the one that was published last first; empty where they can't be read.
     pub(super) renderings: Vec<Rendering>,
     /// Why they can't be read.
-    without: String,
+    pub(super) without: String,
 }
 
 impl Comparison {

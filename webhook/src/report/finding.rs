@@ -110,7 +110,8 @@ fn judge(namespace: &str, mode: Mode, pod: &Value, comparison: &Comparison) -> O
     };
     let namespace = Namespace { name: namespace.to_owned(), ..Namespace::default() };
     let situation = Situation { mode, namespace: &namespace, config: &comparison.config, rendering, accepted };
-    match genuine::sidecar(&situation, pod) {
+    // Policy and resources are its namespace's and its own affair, and may have changed since.
+    match genuine::running_sidecar(&situation, pod) {
         Genuine::Current { .. } => None,
         Genuine::Absent => Some((What::Missing, "there is no sidecar".to_owned())),
         Genuine::Accepted { rendering, .. } => {
@@ -141,6 +142,22 @@ fn owner(pod: &Value) -> Option<(String, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sample::{Sample, with};
+
+    #[test]
+    fn a_sidecar_is_current_whatever_policy_and_resources_its_namespace_chose() {
+        let mut sample = Sample::new();
+        sample.namespace.policy = Some("strict".to_owned());
+        sample.namespace.sidecar_resources = Some(r#"{"limits":{"memory":"16Gi"}}"#.to_owned());
+        let (config, renderings) = (sample.config.clone(), vec![sample.rendering.clone()]);
+        let comparison = Comparison { config, renderings, without: String::new() };
+        let what = |pod: &Value| Finding::of("sandboxes", Mode::Required, pod, &comparison).map(|finding| finding.what);
+        let pod = sample.pod();
+        assert!(pod.to_string().contains("\"strict\"") && pod.to_string().contains("\"16Gi\""), "{pod}");
+        assert_eq!(what(&pod), None);
+        let older = with(&pod, "/spec/initContainers/0/image", json!("ghcr.io/sandgate/sidecar:0.0.1"));
+        assert_eq!(what(&older), Some(What::Old));
+    }
 
     #[test]
     fn a_pod_belongs_by_the_table_of_modes_and_by_what_it_can_have() {
