@@ -189,6 +189,7 @@ mod tests {
             ("a: &x [*x]\n", "line 1: an alias inside of what it stands for"),
             ("? [a]\n: 1\n", "line 1: a key has to be"),
             ("~: 1\n", "line 1: a key has to be"),
+            ("a:\n  name: {{ .Values.name }}\n", "line 2: {{ }} is a template; render it first"),
             ("a: .nan\n", "line 1: .nan has no form in JSON"),
             ("a: 1\nb:\n  x: 1\n  <<: {x: 2}\n", "line 4: \"x\" stands before the merge"),
             (&format!("{}1{}", "[".repeat(200), "]".repeat(200)), "line 1: nested more than"),

@@ -22,6 +22,11 @@ pub fn run(inject: &Inject, config: &Config, out: &mut impl Write, notes: &mut i
     let before = files.iter().map(text).collect::<Result<Vec<_>, _>>()?;
     let assumed = Assumed::new(&inject.offline, config);
     let counts = inject_all(&assumed, &mut files, notes)?;
+    if counts.places == 0 {
+        for file in &files {
+            writeln!(notes, "{}: note: {}", plain(&file.name), offline::NOTHING)?;
+        }
+    }
     if counts.refused > 0 {
         writeln!(notes, "nothing is printed: {} would be refused", pods(counts.refused))?;
         return Ok(ExitCode::FAILURE);
@@ -43,6 +48,8 @@ pub fn run(inject: &Inject, config: &Config, out: &mut impl Write, notes: &mut i
 
 #[derive(Default)]
 struct Counts {
+    /// Pods, and what makes pods, of known and unknown kinds.
+    places: usize,
     injected: usize,
     refused: usize,
 }
@@ -56,8 +63,10 @@ fn inject_all(assumed: &Assumed<'_>, files: &mut [File], notes: &mut impl Write)
             if let Some(unknown) = offline::unknown_template(&document.value) {
                 let note = format!("{}:{}: warning: {unknown}", file.name, document.line);
                 writeln!(notes, "{}", plain(&note))?;
+                counts.places += 1;
             }
             for place in places {
+                counts.places += 1;
                 let decision = assumed.inject(&place, &mut document.value);
                 report(&place, &decision, notes)?;
                 match decision.reason.outcome() {

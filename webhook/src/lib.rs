@@ -38,6 +38,7 @@ pub mod serve;
 pub mod server;
 pub mod situation;
 pub mod template;
+pub mod unread;
 pub mod validate;
 pub mod workload;
 

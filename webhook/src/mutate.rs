@@ -15,6 +15,7 @@ use crate::plan::Plan;
 use crate::pod::{self, Container, List};
 use crate::reason::Reason;
 use crate::situation::Situation;
+use crate::unread::{Of, unread};
 use crate::{clash, evasion};
 
 /// What happens to the object of `request`: a pod that is created, or one that gets ephemeral containers. Anything else
@@ -189,7 +190,9 @@ fn inject(situation: &Situation<'_>, pod: &Value, plan: &Plan) -> Decision {
     let present = genuine::sidecar(situation, pod);
     let draft = patch::patch(situation, pod, plan, &present);
     let reason = if draft.operations.is_empty() { Reason::AlreadyInjected } else { Reason::Injected };
-    changed(situation, reason, draft)
+    let mut decision = changed(situation, reason, draft);
+    decision.warnings.extend(unread(pod, Of::Pod));
+    decision
 }
 
 /// A pod that gets in with what `draft` changes.

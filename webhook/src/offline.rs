@@ -26,6 +26,9 @@ use crate::workload::Workload;
 /// Namespaces in which the webhook is never called.
 pub const EXEMPT: [&str; 3] = ["kube-system", "kube-node-lease", "sandgate-system"];
 
+/// What is said of files in which there is nothing to do.
+pub const NOTHING: &str = "there is no pod in it, and nothing of a known kind that makes pods";
+
 /// A file that was read.
 #[derive(Debug)]
 pub struct File {
@@ -248,6 +251,7 @@ fn read_one(source: &Source) -> anyhow::Result<File> {
         }
         Source::File(path) => {
             let name = path.display().to_string();
+            anyhow::ensure!(!path.is_dir(), "{name} is a directory; name its files, each with -f");
             let file = std::fs::File::open(path).with_context(|| name.clone())?;
             file.take(limit).read_to_end(&mut bytes).with_context(|| name.clone())?;
             name

@@ -3,6 +3,7 @@
 
 mod compare;
 mod finding;
+mod remark;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -21,6 +22,7 @@ use crate::offline::EXEMPT;
 use crate::pod;
 use compare::Comparison;
 use finding::Finding;
+use remark::remarks;
 
 /// How many objects a call returns at most.
 const PAGE: u32 = 500;
@@ -38,7 +40,7 @@ pub async fn run(
 ) -> anyhow::Result<ExitCode> {
     let client = Client::try_default().await.context("no cluster to ask: set KUBECONFIG, or log in")?;
     let comparison = Comparison::read(&client, config).await?;
-    let namespaces = namespaces(&client, report.namespace.as_deref()).await?;
+    let (namespaces, remarks) = namespaces(&client, report.namespace.as_deref()).await?;
     let mut findings = Vec::new();
     for (name, mode) in &namespaces {
         each(&client, &format!("/api/v1/namespaces/{name}/pods"), None, |pod| {
@@ -47,37 +49,46 @@ pub async fn run(
         .await?;
     }
     match report.output {
-        Output::Json => writeln!(out, "{:#}", json(&comparison, &findings))?,
+        Output::Json => writeln!(out, "{:#}", json(&comparison, &remarks, &findings))?,
         Output::Table => {
             let count = namespaces.len();
             let plural = if count == 1 { "" } else { "s" };
             writeln!(notes, "{count} namespace{plural}; sidecars are compared with {comparison}")?;
+            for remark in remarks {
+                writeln!(notes, "note: {remark}")?;
+            }
             out.write_all(finding::table(&findings).as_bytes())?;
         }
     }
     Ok(if findings.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn json(comparison: &Comparison, findings: &[Finding]) -> Value {
+fn json(comparison: &Comparison, remarks: &[String], findings: &[Finding]) -> Value {
     let pods: Vec<Value> = findings.iter().map(Finding::json).collect();
-    json!({ "comparedWith": comparison.to_string(), "pods": pods })
+    json!({ "comparedWith": comparison.to_string(), "notes": remarks, "pods": pods })
 }
 
-/// The namespaces to look at, with their modes: the one that is named, or every labelled one that may have sidecars.
-async fn namespaces(client: &Client, only: Option<&str>) -> anyhow::Result<Vec<(String, Mode)>> {
-    let of = |namespace: &Value| {
+/// The namespaces to look at, with their modes, and what there is to say about them: the one that is named, or every
+/// labelled one that may have sidecars.
+async fn namespaces(client: &Client, only: Option<&str>) -> anyhow::Result<(Vec<(String, Mode)>, Vec<String>)> {
+    let mut found = Vec::new();
+    if let Some(name) = only {
+        found.push(get(client, &format!("/api/v1/namespaces/{name}")).await?);
+    } else {
+        each(client, "/api/v1/namespaces", Some(INJECT_LABEL), |namespace| found.push(namespace.clone())).await?;
+    }
+    let (mut all, mut notes) = (Vec::new(), Vec::new());
+    for namespace in &found {
         let label = namespace.pointer("/metadata/labels").and_then(|labels| labels.get(INJECT_LABEL));
         let name = pod::text(namespace, "/metadata/name").unwrap_or_default().to_owned();
-        (name, Mode::of_label(label.and_then(Value::as_str)))
-    };
-    if let Some(name) = only {
-        let namespace: Value = get(client, &format!("/api/v1/namespaces/{name}")).await?;
-        return Ok(vec![of(&namespace)]);
+        let mode = Mode::of_label(label.and_then(Value::as_str));
+        if only.is_some() || mode != Mode::Disabled {
+            notes.extend(remarks(&name, mode, namespace));
+            all.push((name, mode));
+        }
     }
-    let mut all = Vec::new();
-    each(client, "/api/v1/namespaces", Some(INJECT_LABEL), |namespace| all.push(of(namespace))).await?;
-    all.retain(|(name, mode)| *mode != Mode::Disabled && !EXEMPT.contains(&name.as_str()));
-    Ok(all)
+    all.retain(|(name, _)| !EXEMPT.contains(&name.as_str()));
+    Ok((all, notes))
 }
 
 /// Calls `visit` for every object of a list, page by page.

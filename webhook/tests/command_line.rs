@@ -72,6 +72,41 @@ fn validate_config_says_the_hash_or_every_problem_with_its_line() {
 }
 
 #[test]
+fn validate_config_reads_stdin_and_the_config_map_of_the_manifests() {
+    let manifest = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: sandgate-webhook-config}\ndata:\n  config.yaml: |\n    \
+                    sidecar:\n      uid: 0\n---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: another}\n";
+    let (_dir, path) = file(manifest);
+    let path = path.to_str().unwrap();
+    let (code, stdout, _) = ran(&["validate-config", path]);
+    let expected = format!("{path} (config.yaml):2: sidecar.uid: \"0\" is not a whole number from 1 to 2147483647\n");
+    assert_eq!((code, stdout), (Some(1), expected));
+    fs::write(path, manifest.replace("uid: 0", "uid: 4242")).unwrap();
+    let (code, stdout, _) = ran(&["validate-config", path]);
+    assert!(code == Some(0) && stdout.starts_with(&format!("{path} (config.yaml): ok (hash ")), "{stdout}");
+
+    let mut program =
+        webhook().args(["validate-config", "-"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    program.stdin.take().unwrap().write_all(BROKEN.as_bytes()).unwrap();
+    let (code, stdout, _) = said(&program.wait_with_output().unwrap());
+    assert!(code == Some(1) && stdout.starts_with("stdin:2: sidecar.imag: "), "{stdout}");
+}
+
+#[test]
+fn inject_says_where_nothing_in_a_file_makes_pods_and_that_a_directory_is_no_file() {
+    for text in ["", "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources:\n- a.yaml\n"] {
+        let (_dir, path) = file(text);
+        let (code, stdout, stderr) = ran(&["inject", "-f", path.to_str().unwrap()]);
+        assert_eq!((code, stdout.as_str()), (Some(0), text), "{stderr}");
+        let expected =
+            format!("{}: note: there is no pod in it, and nothing of a known kind that makes pods", path.display());
+        assert!(stderr.starts_with(&expected), "{stderr}");
+    }
+    let (dir, _) = file("");
+    let (code, _, stderr) = ran(&["inject", "-f", dir.path().to_str().unwrap()]);
+    assert!(code == Some(1) && stderr.contains("is a directory; name its files, each with -f"), "{stderr}");
+}
+
+#[test]
 fn validate_config_names_a_file_that_it_cannot_read() {
     let (code, stdout, stderr) = ran(&["validate-config", "/nonexistent/config.yaml"]);
     assert_eq!((code, stdout.as_str()), (Some(1), ""));

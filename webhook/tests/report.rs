@@ -174,7 +174,40 @@ fn it_lists_what_lacks_the_sidecar_or_has_an_old_one_with_owner_and_reason() {
     let off = report(&server.admin(), &["-n", "off"]);
     assert_eq!((off.status.code(), text(&off.stdout).contains("every pod")), (Some(0), true));
 
+    labels(&server);
     rights(&server);
+}
+
+/// Where no sidecar is to be expected, or a label or annotation does not mean what its author thinks, it says so.
+fn labels(server: &ApiServer) {
+    let mut typo = namespace("typo", Some("Required"));
+    typo[0]["metadata"]["annotations"] = json!({"sandgate.dev/inject": "required"});
+    apply(server, &list(typo.to_vec()));
+    let label = ["label", "namespace", "kube-system", "sandgate.dev/inject=required", "--kubeconfig"];
+    assert!(Command::new(kubectl()).args(label).arg(server.admin()).output().unwrap().status.success());
+    let [_, account] = namespace("kube-system", None);
+    apply(server, &list(vec![account, pod("kube-system", "exempt", &json!({}))]));
+    let said = |name: &str| {
+        let output = report(&server.admin(), &["-n", name]);
+        (output.status.code(), text(&output.stderr))
+    };
+    for (name, code, part) in [
+        ("free", 1, "note: namespace \"free\" has no label sandgate.dev/inject: only pods that have the label"),
+        ("off", 0, "note: namespace \"off\" is labelled sandgate.dev/inject=disabled: none of its pods gets a sidecar"),
+        (
+            "typo",
+            0,
+            "note: the label sandgate.dev/inject of namespace \"typo\" means nothing, and its pods are refused",
+        ),
+        ("typo", 0, "note: namespace \"typo\": the annotation sandgate.dev/inject is not read: make it a label"),
+        ("kube-system", 0, "note: the webhook is never called for pods of kube-system, whatever its label says"),
+    ] {
+        let (found, notes) = said(name);
+        assert_eq!(found, Some(code), "{name}: {notes}");
+        assert!(notes.contains(part), "{name}: {notes}");
+    }
+    let all = json_of(&report(&server.admin(), &["-o", "json"]));
+    assert!(all["notes"].to_string().contains("namespace \\\"typo\\\" means nothing"), "{all}");
 }
 
 /// A reader of one namespace (ClusterRole `view`, whose rules a controller collects from the one named here) gets a comparison of images; who may read nothing is told what was refused.

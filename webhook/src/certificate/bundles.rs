@@ -2,7 +2,9 @@
 //! verifies against them. Addresses entries by name, never by index, and writes nothing but caBundles.
 
 use k8s_openapi::ByteString;
-use k8s_openapi::api::admissionregistration::v1::{MutatingWebhookConfiguration, ValidatingWebhookConfiguration};
+use k8s_openapi::api::admissionregistration::v1::{
+    MutatingWebhookConfiguration, ValidatingWebhookConfiguration, WebhookClientConfig,
+};
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client};
 use rustls::RootCertStore;
@@ -55,6 +57,8 @@ pub(super) struct Configuration {
 pub(super) struct Entry {
     pub(super) name: String,
     pub(super) bundle: Vec<u8>,
+    /// The DNS name of the Service that is called, which the certificate has to have; `None` where a URL is.
+    service: Option<String>,
 }
 
 /// Why a certificate would not be accepted.
@@ -91,11 +95,15 @@ impl Configuration {
             return Err(Unverified::Missing(format!("{kind} {name} does not exist; apply the webhook's manifests")));
         };
         for entry in entries {
+            let place = || format!("{kind} {name}, webhook {}", entry.name);
             verify(chain, &entry.bundle, service).map_err(|why| {
-                let entry = &entry.name;
-                let text =
-                    format!("{kind} {name}, webhook {entry}: its caBundle does not verify the certificate: {why}");
-                Unverified::Mismatch(text)
+                Unverified::Mismatch(format!("{}: its caBundle does not verify the certificate: {why}", place()))
+            })?;
+            // The API server asks for the name of the Service that it calls, whatever the configuration says.
+            let called = entry.service.as_deref().unwrap_or(service);
+            verify_name(chain, called).map_err(|why| {
+                let advice = "correct certificate.serviceName, or the manifests";
+                Unverified::Mismatch(format!("{}: it calls {called}, and {why}; {advice}", place()))
             })?;
         }
         Ok(())
@@ -117,8 +125,15 @@ fn verify(chain: &[CertificateDer<'_>], bundle: &[u8], service: &str) -> Result<
     let own = ParsedCertificate::try_from(own).map_err(text)?;
     let algorithms = default_provider().signature_verification_algorithms.all;
     verify_server_cert_signed_by_trust_anchor(&own, &roots, between, UnixTime::now(), algorithms).map_err(text)?;
+    verify_name(chain, service)
+}
+
+/// Verifies that the certificate of `chain` is for the DNS name `service`.
+fn verify_name(chain: &[CertificateDer<'_>], service: &str) -> Result<(), String> {
+    let own = chain.first().ok_or("there is no certificate")?;
+    let own = ParsedCertificate::try_from(own).map_err(|error| error.to_string())?;
     let name = ServerName::try_from(service).map_err(|error| error.to_string())?;
-    verify_server_name(&own, &name).map_err(text)
+    verify_server_name(&own, &name).map_err(|error| error.to_string())
 }
 
 /// The two configurations of a cluster.
@@ -165,7 +180,7 @@ impl Bundles {
         let version = object.as_ref().and_then(|object| object.metadata.resource_version.clone());
         let entries = object.map(|object| {
             let entries = object.webhooks.into_iter().flatten();
-            entries.map(|entry| self::entry(entry.name, entry.client_config.ca_bundle)).collect()
+            entries.map(|entry| self::entry(entry.name, entry.client_config)).collect()
         });
         Configuration {
             kind: Kind::Mutating,
@@ -179,7 +194,7 @@ impl Bundles {
         let version = object.as_ref().and_then(|object| object.metadata.resource_version.clone());
         let entries = object.map(|object| {
             let entries = object.webhooks.into_iter().flatten();
-            entries.map(|entry| self::entry(entry.name, entry.client_config.ca_bundle)).collect()
+            entries.map(|entry| self::entry(entry.name, entry.client_config)).collect()
         });
         Configuration {
             kind: Kind::Validating,
@@ -190,8 +205,9 @@ impl Bundles {
     }
 }
 
-fn entry(name: String, bundle: Option<ByteString>) -> Entry {
-    Entry { name, bundle: bundle.unwrap_or_default().0 }
+fn entry(name: String, config: WebhookClientConfig) -> Entry {
+    let service = config.service.map(|service| format!("{}.{}.svc", service.name, service.namespace));
+    Entry { name, bundle: config.ca_bundle.unwrap_or_default().0, service }
 }
 
 #[cfg(test)]
@@ -205,7 +221,11 @@ mod tests {
 
     fn configuration(bundles: &[&str]) -> Configuration {
         let entries = bundles.iter().enumerate();
-        let entries = entries.map(|(i, text)| Entry { name: format!("e{i}.x.y"), bundle: text.as_bytes().to_vec() });
+        let entries = entries.map(|(i, text)| Entry {
+            name: format!("e{i}.x.y"),
+            bundle: text.as_bytes().to_vec(),
+            service: None,
+        });
         let entries = Some(entries.collect());
         Configuration { kind: Kind::Mutating, name: "hook".to_owned(), entries, version: "7".to_owned() }
     }
@@ -233,6 +253,12 @@ mod tests {
             (vec![String::new()], "hook.system.svc", "it is empty"),
             (vec!["-----BEGIN CERTIFICATE-----\n!".to_owned()], "hook.system.svc", "it is no PEM"),
         ];
+        let mut elsewhere = configuration(&[&ours.bundle()]);
+        elsewhere.entries.as_mut().unwrap()[0].service = Some("other.system.svc".to_owned());
+        match elsewhere.verify(&chain, "hook.system.svc") {
+            Err(Unverified::Mismatch(text)) => assert!(text.contains("certificate.serviceName"), "{text}"),
+            found => panic!("an API server asks for the name of the Service that the entry names: {found:?}"),
+        }
         for (bundles, name, expected) in refused {
             let bundles: Vec<&str> = bundles.iter().map(String::as_str).collect();
             match verify(&bundles, name) {

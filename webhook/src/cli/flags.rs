@@ -39,7 +39,7 @@ pub(super) fn command() -> Command {
                 .value_name("FILE")
                 .required(true)
                 .value_parser(value_parser!(PathBuf))
-                .help("The configuration file"),
+                .help("The configuration file, or a manifest with its ConfigMap; - is stdin"),
         ),
         subcommand("healthcheck", help::HEALTHCHECK, help::HEALTHCHECK_EXAMPLES).args([
             flag("wait")

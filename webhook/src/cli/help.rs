@@ -63,6 +63,8 @@ pub(super) const VALIDATE_CONFIG: &str = "Say everything that is wrong with a co
 pub(super) const VALIDATE_CONFIG_EXAMPLES: &str = "\
 Examples:
   sandgate-webhook validate-config config.yaml
+  kubectl -n sandgate-system get configmap sandgate-webhook-config -o yaml |
+    sandgate-webhook validate-config -
 
 Exit codes: 0 valid, 1 invalid, 64 for wrong usage.";
 

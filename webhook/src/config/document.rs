@@ -16,7 +16,8 @@ const HEAD: &str = "\
 `sandgate-webhook serve --config FILE` reads one YAML file, in the cluster the key `config.yaml` of ConfigMap
 `sandgate-webhook-config`. Every setting has a default, so an empty file serves.
 
-- `sandgate-webhook validate-config FILE` says everything that is wrong with a file, with line and key, before it is
+- `sandgate-webhook validate-config FILE` says everything that is wrong with a file, or with the `config.yaml` in a
+  manifest of that ConfigMap, with line and key, before it is
   applied. Unknown keys, values of a wrong type, keys that stand twice, anchors and tags are errors.
 - The file is read again whenever its content changes (in a cluster about a minute after the ConfigMap, which is the
   kubelet's time). A valid one is put in force as a whole. A broken one, or none, changes nothing: the last good one

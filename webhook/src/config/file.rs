@@ -171,7 +171,7 @@ fn look(path: &Path) -> Seen {
 }
 
 /// The content of a regular file, as large as a configuration may be. A FIFO, which would be waited for, is refused.
-fn read(path: &Path) -> io::Result<Vec<u8>> {
+pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
     if !path.metadata()?.is_file() {
         return Err(io::Error::new(ErrorKind::InvalidInput, "it is not a regular file"));
     }

@@ -180,6 +180,10 @@ impl Mapping {
             self.merged = true;
             return Ok(Key::Merge);
         }
+        if value.is_object() {
+            let advice = "{{ }} is a template; render it first, with helm template say (a key is never a mapping)";
+            return Err(Fault::new(line, advice));
+        }
         let name = scalar::key(value).ok_or_else(|| {
             Fault::new(line, "a key has to be a text; quote a fraction or a null that is meant as one")
         })?;

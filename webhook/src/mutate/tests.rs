@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::*;
+use crate::names::STATUS_ANNOTATION;
 use crate::reason::Outcome;
 use crate::sample::{Sample, plain, with};
 
@@ -153,4 +154,27 @@ fn a_pod_whose_sidecar_was_taken_out_is_refused_for_that_and_not_for_the_volumes
     // One volume of that name alone is somebody's own.
     let volumes = json!([{"name": "sandgate-trust", "emptyDir": {}}]);
     assert_eq!(decide(Mode::Required, &with(&plain(), "/spec/volumes", volumes)).reason, Reason::ForeignVolume);
+}
+
+#[test]
+fn a_label_or_annotation_of_ours_that_is_not_read_is_named_in_a_warning() {
+    let annotated = |key: &str| json!({key: "false"});
+    let not_read = |kind: &str, key: &str| {
+        let pod = with(&plain(), &format!("/metadata/{kind}s"), annotated(key));
+        let decision = decide(Mode::Enabled, &pod);
+        assert_eq!(decision.reason, Reason::Injected);
+        decision.warnings.into_iter().filter(|warning| warning.contains("is not read")).collect::<Vec<_>>()
+    };
+    for (kind, key, advice) in [
+        ("annotation", "sandgate.dev/inject", "make it a label"),
+        ("label", "sandgate.dev/sidecar-resources", "make it an annotation"),
+        ("annotation", "sandgate.dev/pod-policy", "it belongs to the namespace"),
+        ("annotation", "sandgate.dev/sidecar-resource", "it may be misspelt"),
+    ] {
+        assert_eq!(not_read(kind, key), [format!("the {kind} {key} is not read: {advice}")]);
+    }
+    assert!(not_read("annotation", STATUS_ANNOTATION).is_empty() && not_read("annotation", "example.com/a").is_empty());
+    let many: serde_json::Map<_, _> = (0..100).map(|n| (format!("sandgate.dev/x{n}"), json!(""))).collect();
+    let pod = with(&plain(), "/metadata/annotations", many.into());
+    assert!(decide(Mode::Enabled, &pod).warnings.len() < 10);
 }

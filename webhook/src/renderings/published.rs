@@ -14,7 +14,8 @@ use crate::rendering::{Rendering, hash_of};
 const TIMES: &str = "sandgate.dev/published";
 /// How many renderings are kept.
 const MOST: usize = 16;
-/// A time that is younger than this is not written again, so that restarts change nothing.
+/// The youngest time is not written again while it is younger than this, so that restarts change nothing. Of an earlier
+/// one it is: who goes back to it uses it from then on, and `report` compares with the youngest.
 const FRESH: Duration = Duration::HOUR;
 
 /// What is published.
@@ -50,7 +51,8 @@ impl Published {
     /// Adds a rendering, or renews its time; the oldest ones go past the limit. Whether anything changed.
     pub(super) fn add(&mut self, rendering: &Rendering, now: OffsetDateTime) -> bool {
         let hash = rendering.hash();
-        if self.entries.get(&hash).is_some_and(|entry| now - entry.at < FRESH) {
+        let is_youngest = |entry: &Entry| self.entries.values().all(|other| other.at <= entry.at);
+        if self.entries.get(&hash).is_some_and(|entry| now - entry.at < FRESH && is_youngest(entry)) {
             return false;
         }
         let text = serde_json::to_string(rendering).expect("a rendering is JSON");
@@ -142,12 +144,23 @@ mod tests {
         for version in 0..16 {
             published.add(&rendering(&version.to_string()), at(version));
         }
-        assert!(!published.add(&rendering("0"), at(59)), "it is fresh");
+        assert!(!published.add(&rendering("15"), at(59)), "it is fresh");
         assert!(published.add(&rendering("0"), at(61)));
         assert!(published.add(&rendering("16"), at(62)));
         assert_eq!(published.entries.len(), 16);
         assert!(published.has(&rendering("0").hash()) && published.has(&rendering("16").hash()));
         assert!(!published.has(&rendering("1").hash()));
+    }
+
+    #[test]
+    fn who_goes_back_to_an_earlier_rendering_soon_makes_it_the_youngest_again() {
+        let mut published = Published::default();
+        published.add(&rendering("good"), at(0));
+        published.add(&rendering("bad"), at(5));
+        assert!(published.add(&rendering("good"), at(6)), "report compares with the youngest");
+        assert!(!published.add(&rendering("good"), at(7)));
+        let youngest = published.entries.values().max_by_key(|entry| entry.at).unwrap();
+        assert_eq!(youngest.rendering, rendering("good"));
     }
 
     #[test]

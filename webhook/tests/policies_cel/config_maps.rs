@@ -22,7 +22,11 @@ fn not_allowed(result: Result<String, String>, namespace: &Namespace<'_>, name: 
         &format!("ConfigMap {name} is a policy of Sandgate"),
         &format!("{user} may not write policies in namespace {}", namespace.name),
         "verb write on policies.sandgate.dev",
-        "--clusterrole=sandgate-policy-editor",
+        // Whole: it runs as it is printed, but for the name.
+        &format!(
+            "kubectl create rolebinding sandgate-policy-editor -n {} --clusterrole=sandgate-policy-editor --user=NAME",
+            namespace.name
+        ),
     ];
     refused(result, "policies", &parts);
 }
