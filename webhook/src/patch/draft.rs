@@ -1,5 +1,7 @@
 //! A patch while it is made: operations in their order, and what people are told about them.
 
+use std::collections::HashSet;
+
 use json_patch::jsonptr::PointerBuf;
 use json_patch::{AddOperation, PatchOperation, RemoveOperation, ReplaceOperation};
 use serde_json::Value;
@@ -51,13 +53,9 @@ impl Draft {
 
 /// `a, b and 3 more`, each once.
 pub(super) fn listed(names: &[&str]) -> String {
-    let mut unique: Vec<&str> = Vec::new();
-    for name in names {
-        if !unique.contains(name) {
-            unique.push(name);
-        }
-    }
-    let shown = unique.iter().take(MAX_LISTED).copied().collect::<Vec<_>>().join(", ");
+    let mut seen = HashSet::new();
+    let unique: Vec<&str> = names.iter().copied().filter(|name| seen.insert(*name)).collect();
+    let shown = unique[..unique.len().min(MAX_LISTED)].join(", ");
     match unique.len().saturating_sub(MAX_LISTED) {
         0 => shown,
         more => format!("{shown} and {more} more"),

@@ -7,6 +7,10 @@ use crate::decision::Refusal;
 use crate::pod::{self, List};
 use crate::reason::Reason;
 
+/// The most containers, in all lists. What each gets is about 2 KiB, so that the API server could not store a pod with
+/// more, which has 1.5 MiB; and a pod of 1.5 MiB that says no more than their names would get a patch of 300 MiB.
+const MOST_CONTAINERS: usize = 1000;
+
 /// Checks everything that is read or patched.
 ///
 /// # Errors
@@ -31,6 +35,13 @@ pub fn check(pod: &Value) -> Result<(), Refusal> {
         if pod::elements(spec, List::Main.field()).next().is_none() {
             return Err("spec.containers is empty".to_owned());
         }
+        let count = pod::containers(spec).count();
+        if count > MOST_CONTAINERS {
+            return Err(format!(
+                "it has {count} containers; with what each of them gets it could not be stored: leave some out, down to \
+                 {MOST_CONTAINERS}"
+            ));
+        }
         pod::containers(spec).try_for_each(|container| {
             let place = format!("spec.{}[{}]", container.list.field(), container.index);
             self::container(container.json, &place)
@@ -45,8 +56,7 @@ fn container(container: &Value, place: &str) -> Result<(), String> {
     }
     named(container, place)?;
     for (index, variable) in pod::elements(container, "env").enumerate() {
-        named(variable, &format!("{place}.env[{index}]"))?;
-        text(variable, "value", &format!("{place}.env[{index}].value"))?;
+        variable_shape(variable).map_err(|problem| format!("{place}.env[{index}]{problem}"))?;
     }
     resources(container, place)?;
     let Some(context) = member(container, "securityContext") else { return Ok(()) };
@@ -83,10 +93,14 @@ fn named(value: &Value, place: &str) -> Result<(), String> {
     if value.get("name").is_some_and(Value::is_string) { Ok(()) } else { Err(format!("{place} has no name")) }
 }
 
-fn text(holder: &Value, field: &str, place: &str) -> Result<(), String> {
-    match member(holder, field) {
+/// What is wrong with a variable, behind its place: there may be tens of thousands.
+fn variable_shape(variable: &Value) -> Result<(), &'static str> {
+    if !variable.get("name").is_some_and(Value::is_string) {
+        return Err(" has no name");
+    }
+    match member(variable, "value") {
         None | Some(Value::String(_)) => Ok(()),
-        Some(_) => Err(format!("{place} is not a text; put it in quotes")),
+        Some(_) => Err(".value is not a text; put it in quotes"),
     }
 }
 
