@@ -7,7 +7,7 @@ mod resources;
 mod tolerated;
 mod volumes;
 
-use std::cell::LazyCell;
+use std::cell::OnceCell;
 
 use sandgate_contract::CONTAINER_NAME;
 use serde_json::Value;
@@ -153,22 +153,15 @@ struct Examined<'e> {
     container: &'e Value,
     volumes: volumes::Named<'e>,
     policy: String,
-    /// What is wrong with the sidecar's resources.
-    resources: LazyCell<Option<String>, Box<dyn FnOnce() -> Option<String> + 'e>>,
+    moment: Moment,
+    /// What is wrong with the sidecar's resources, once that was asked.
+    resources: OnceCell<Option<String>>,
 }
 
 impl<'e> Examined<'e> {
     fn new(situation: &'e Situation<'e>, pod: &'e Value, container: &'e Value, moment: Moment) -> Self {
-        let resources =
-            move || (moment == Moment::Creation).then(|| resources::difference(situation, pod, container)).flatten();
-        Self {
-            situation,
-            pod,
-            container,
-            volumes: volumes::Named::of(pod),
-            policy: volumes::policy(situation, pod, moment),
-            resources: LazyCell::new(Box::new(resources)),
-        }
+        let (volumes, policy) = (volumes::Named::of(pod), volumes::policy(situation, pod, moment));
+        Self { situation, pod, container, volumes, policy, moment, resources: OnceCell::new() }
     }
 
     /// The first field in which the sidecar or one of our volumes is not what `rendering` makes.
@@ -182,7 +175,14 @@ impl<'e> Examined<'e> {
             tolerated::without(&self.situation.config.sidecar, &rendering.container, self.pod, self.container);
         difference::fields("", "", expected, found, &instead)
             .or_else(|| self.volumes.difference(&rendering.volumes(&self.policy)))
-            .or_else(|| self.resources.clone())
+            .or_else(|| self.resources.get_or_init(|| self.resources()).clone())
+    }
+
+    fn resources(&self) -> Option<String> {
+        match self.moment {
+            Moment::Creation => resources::difference(self.situation, self.pod, self.container),
+            Moment::Running => None,
+        }
     }
 }
 

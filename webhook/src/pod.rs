@@ -135,6 +135,25 @@ mod tests {
     }
 
     #[test]
+    fn a_name_that_no_container_may_have_is_cut_where_people_read_it() {
+        let (longest, longer) = ("ä".repeat(LONGEST_NAME), "ä".repeat(LONGEST_NAME + 1));
+        let json = json!({"name": longer});
+        let container = Container { list: List::Main, index: 0, json: &json };
+        assert_eq!(container.place(), format!("containers[0] {longest:?}"));
+        assert_eq!(container.name(), longer);
+    }
+
+    #[test]
+    fn a_text_is_found_along_fields_only() {
+        let pod = json!({"a": {"b": "text", "c": ["text"]}, "d": "text"});
+        assert_eq!(text(&pod, "/a/b"), Some("text"));
+        for pointer in ["/a", "/a/x", "/a/b/c", "/a/c/0", "/d/d", ""] {
+            assert_eq!(text(&pod, pointer), None, "{pointer}");
+        }
+        assert_eq!(text(&json!("text"), ""), Some("text"));
+    }
+
+    #[test]
     fn pointers_are_escaped() {
         assert_eq!(escaped("sandgate.dev/a~b"), "sandgate.dev~1a~0b");
     }

@@ -12,7 +12,7 @@ use sandgate_webhook::mode::Mode;
 use sandgate_webhook::namespace::Namespace;
 use sandgate_webhook::rendering::Rendering;
 use sandgate_webhook::situation::Situation;
-use sandgate_webhook::{mutate, validate};
+use sandgate_webhook::{mutate, policies, validate};
 use serde_json::json;
 
 #[test]
@@ -35,6 +35,10 @@ fn pods_that_are_long_in_one_thing_get_their_decision() {
         let mutated = mutate::mutate(&situation, &request).reason.code();
         let validated = validate::validate(&situation, &request).reason.code();
         writeln!(decided, "{name}: {mutated}, {validated}").unwrap();
+    }
+    for (name, request) in pods::policies() {
+        let reason = policies::validate_policy(&namespace, &config, &request).reason.code();
+        writeln!(decided, "{name}: {reason}").unwrap();
     }
     assert_eq!(decided, include_str!("adversarial/decisions.txt"));
 }

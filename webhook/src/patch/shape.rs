@@ -123,3 +123,29 @@ fn texts(holder: &Value, field: &str, place: &str) -> Result<(), String> {
         Some((key, _)) => Err(format!("{place}: {key:?} is not a text; put it in quotes")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_pod_of_more_containers_than_could_be_stored_is_refused_whatever_lists_they_are_in() {
+        let some = |count: usize| (0..count).map(|number| json!({"name": format!("c{number}")})).collect::<Value>();
+        let pod = |init, main| json!({"spec": {"initContainers": some(init), "containers": some(main)}});
+        assert_eq!(check(&pod(1, MOST_CONTAINERS - 1)), Ok(()));
+        let refusal = check(&pod(1, MOST_CONTAINERS)).unwrap_err();
+        assert!(refusal.message.contains("1001 containers"), "{}", refusal.message);
+    }
+
+    #[test]
+    fn a_variable_is_named_by_its_place() {
+        let message = |variable: Value| {
+            let pod = json!({"spec": {"containers": [{"name": "c", "env": [{"name": "ok"}, variable]}]}});
+            check(&pod).unwrap_err().message
+        };
+        assert!(message(json!({})).ends_with("spec.containers[0].env[1] has no name"));
+        assert!(message(json!({"name": "a", "value": 1})).contains("spec.containers[0].env[1].value is not a text"));
+    }
+}

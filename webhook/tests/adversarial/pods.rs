@@ -51,6 +51,33 @@ fn debugged(pod: Value, old: Value) -> Request {
     Request { sub_resource, operation, old_object: old, ..created(pod) }
 }
 
+/// Policies with something wrong in every line, as long as a ConfigMap may be.
+pub(crate) fn policies() -> Vec<(&'static str, Request)> {
+    let list =
+        |line: &dyn Fn(usize) -> String| format!("version: 1\ndestinations:\n{}", words(MOST * 2 / 3, "\n", line));
+    let long_list = words(MOST / 2, ", ", &|number| number.to_string());
+    let texts = [
+        ("a policy of misspelt fields", list(&|number| format!("  - {{hosst{number}: a.example}}"))),
+        ("a policy of one id", list(&|_| "  - {id: a, host: a.example}".to_owned())),
+        ("a policy of hosts", list(&|number| format!("  - {{id: i{number}, host: h{number}.example.com}}"))),
+        ("a policy of one host", list(&|number| format!("  - {{id: i{number}, host: '*.example.com'}}"))),
+        ("a policy of fields given twice", words(MOST * 2 / 3, "\n", &|_| "version: 1".to_owned())),
+        ("a policy of fields", words(MOST * 2 / 3, "\n", &|number| format!("version{number}: 1"))),
+        (
+            "a policy of ports",
+            format!("version: 1\ndestinations:\n  - {{id: a, host: a.example, ports: [{long_list}]}}"),
+        ),
+        ("a policy of brackets", "[".repeat(MOST / 2)),
+        ("a policy that is none", "x: y: z\n".repeat(MOST / 16)),
+    ];
+    let review = |text: String| {
+        let text = json!({"metadata": {"name": "sandgate-policy"}, "data": {"policy.yaml": text}});
+        let (kind, resource) = ("v1/ConfigMap".to_owned(), "configmaps".to_owned());
+        Request { kind, resource, name: "sandgate-policy".to_owned(), ..created(text) }
+    };
+    texts.into_iter().map(|(name, text)| (name, review(text))).collect()
+}
+
 /// Every review, by what is long in it.
 pub(crate) fn reviews(rendering: &Rendering, injected: &Value) -> Vec<(&'static str, Request)> {
     let mut reviews: Vec<(&'static str, Request)> =
