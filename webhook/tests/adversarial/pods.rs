@@ -147,6 +147,7 @@ fn host(number: usize) -> String {
 }
 
 /// Pods as an author writes them.
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn authored() -> Vec<(&'static str, Value)> {
     let plain = container(json!({}));
     let tiny = |number: usize| json!({"name": format!("c{number}")});
