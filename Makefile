@@ -3,7 +3,7 @@
 CARGO ?= cargo
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test golden check fmt test-tools check-tools api-server advisories clean
+.PHONY: help demo test golden bench-webhook check fmt test-tools check-tools api-server advisories clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -16,6 +16,9 @@ test: test-tools api-server ## run every test that needs no cluster
 
 golden: ## write what the webhook's golden tests expect; look at the diff before you commit it
 	UPDATE_GOLDEN=1 $(CARGO) test --locked -p sandgate-webhook --test golden --test offline
+
+bench-webhook: ## how fast the webhook answers; on a machine that does nothing else, docs/webhook-performance.md has the figures
+	$(CARGO) bench --locked -p sandgate-webhook --bench review --bench decide
 
 check: check-tools ## formatting, clippy without warnings, licences and sources of dependencies
 	$(CARGO) fmt --all --check

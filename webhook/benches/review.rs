@@ -1,8 +1,12 @@
-//! How fast reviews are answered: a server on one thread in a process of its own, and a client over TLS on connections
-//! that stay open, as an API server has them. Prints a table; judges nothing.
+//! How fast reviews are answered: a server on one thread and one core in a process of its own, and a client on another
+//! core, over TLS on connections that stay open, as an API server has them. Prints a table; judges nothing.
 //!
-//! `cargo bench -p sandgate-webhook --bench review`, on a machine that does nothing else, takes about half a minute.
+//! `cargo bench -p sandgate-webhook --bench review`, on a machine that does nothing else, takes about two minutes. It needs
+//! two cores and taskset (util-linux).
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark has nobody else to tell")]
+
+#[path = "pods/ordinary.rs"]
+mod ordinary;
 
 use std::env;
 use std::io::{BufRead, BufReader, Read};
@@ -23,11 +27,14 @@ use sandgate_webhook::certificate::Resolver;
 use sandgate_webhook::config::Config;
 use sandgate_webhook::endpoints::{self, InForce, Reviews};
 use sandgate_webhook::metrics::Metrics;
+use sandgate_webhook::mode::Mode;
+use sandgate_webhook::mutate;
 use sandgate_webhook::namespace::Namespace;
 use sandgate_webhook::namespaces::Namespaces;
 use sandgate_webhook::rendering::Rendering;
 use sandgate_webhook::renderings::Renderings;
 use sandgate_webhook::server::{self, Bounds};
+use sandgate_webhook::situation::Situation;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio::runtime::Builder;
@@ -43,10 +50,15 @@ const CONNECTIONS: usize = 4;
 /// Requests at once on each connection, at saturation.
 const STREAMS: usize = 8;
 const WARM_UP: Duration = Duration::from_secs(1);
-const TIME: Duration = Duration::from_secs(5);
+/// Every figure is the median of so many runs, with the least and the most beside it.
+const RUNS: usize = 5;
+const TIME: Duration = Duration::from_millis(1500);
+/// The kernel's, in which it tells processor time (`getconf CLK_TCK`).
+const TICKS_A_SECOND: f64 = 100.0;
+/// The processors of the server and of the client.
+const CORES: [&str; 2] = ["0", "1"];
 /// Requests a second where latency is measured.
 const RATE: u32 = 1000;
-const MANAGER_POD: &str = include_str!("../tests/golden/manager-pod/pod.yaml");
 
 fn main() {
     if env::var_os(SERVER).is_some() {
@@ -56,36 +68,50 @@ fn main() {
     if !env::args().any(|argument| argument == "--bench") {
         return;
     }
-    let runtime = Builder::new_multi_thread().enable_all().build().unwrap();
-    println!("| pod | review | requests/s | p50 at {RATE}/s | p99 at {RATE}/s | p99.9 | turned away | CPU | memory |");
-    println!("|---|---|---|---|---|---|---|---|---|");
-    let manager: Value = serde_saphyr::from_str(MANAGER_POD).unwrap();
-    for (name, pod) in [("the Manager's", manager), ("20 containers", twenty())] {
-        runtime.block_on(measure(name, &pod));
+    pin();
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    println!(
+        "| review | KiB | reviews/s, one core busy | CPU of one | p50 at {RATE}/s | p99 at {RATE}/s | turned away | memory |"
+    );
+    println!("|---|---|---|---|---|---|---|---|");
+    for (name, pod) in [("the Manager's pod", ordinary::manager()), ("20 containers", ordinary::twenty())] {
+        let done = injected(&pod);
+        for (call, state, pod) in
+            [("/mutate", "", &pod), ("/mutate", ", injected", &done), ("/validate", ", injected", &done)]
+        {
+            runtime.block_on(measure(&format!("{call}, {name}{state}"), &format!("{call}/enabled"), pod));
+        }
     }
 }
 
-/// A pod of twenty containers with environment, mounts and probes of their own.
-fn twenty() -> Value {
-    let containers: Vec<Value> = (0..20)
-        .map(|number| {
-            let env: Vec<Value> =
-                (0..20).map(|variable| json!({"name": format!("VARIABLE_{variable}"), "value": "a value"})).collect();
-            json!({"name": format!("container-{number}"), "image": "registry.example/team/image:1", "env": env,
-                "ports": [{"containerPort": 9000 + number, "protocol": "TCP"}],
-                "readinessProbe": {"httpGet": {"path": "/", "port": 9000 + number}},
-                "volumeMounts": [{"name": "data", "mountPath": "/data"}]})
-        })
-        .collect();
-    json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "twenty"},
-        "spec": {"containers": containers, "volumes": [{"name": "data", "emptyDir": {}}]}})
+/// Keeps the client off the server's processor.
+fn pin() {
+    let pid = std::process::id().to_string();
+    let mut taskset = Command::new("taskset");
+    taskset.args(["--all-tasks", "--cpu-list", "--pid", CORES[1], &pid]).stdout(Stdio::null());
+    assert!(taskset.status().unwrap().success());
+}
+
+fn rendering(config: &Config) -> Rendering {
+    Rendering::new(config, &["10.96.0.10:53".parse().unwrap()])
+}
+
+/// The pod as the server leaves it.
+fn injected(pod: &Value) -> Value {
+    let (config, namespace) = (Config::default(), Namespace { name: "team".to_owned(), ..Namespace::default() });
+    let (mode, rendering) = (Mode::Enabled, &rendering(&config));
+    let situation = Situation { mode, namespace: &namespace, config: &config, rendering, accepted: &[] };
+    let mut pod = pod.clone();
+    let decision = mutate::create(&situation, &pod).unwrap();
+    json_patch::patch(&mut pod, &decision.patch).unwrap();
+    pod
 }
 
 async fn serve() {
     let config = Config::default();
     open_files::raise_limit().unwrap();
     let bounds = Bounds::new(&config.server, open_files::limit());
-    let rendering = Rendering::new(&config, &["10.96.0.10:53".parse().unwrap()]);
+    let rendering = rendering(&config);
     let in_force = Arc::new(ArcSwap::from_pointee(InForce { hash: config.hash(), config, rendering }));
     let namespaces = Namespaces::fixed(vec![Namespace { name: "team".to_owned(), ..Namespace::default() }]);
     let metrics = Arc::new(Metrics::new());
@@ -108,7 +134,8 @@ struct Server {
 
 impl Server {
     fn start() -> Self {
-        let mut command = Command::new(env::current_exe().unwrap());
+        let mut command = Command::new("taskset");
+        command.args(["--cpu-list", CORES[0]]).arg(env::current_exe().unwrap());
         command.env(SERVER, "1").stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(|line| line.unwrap());
@@ -131,11 +158,11 @@ impl Server {
         line.trim().trim_end_matches("kB").trim().parse::<f64>().unwrap() / 1024.0
     }
 
-    /// Processor time until now, in ticks of 10 ms.
-    fn ticks(&self) -> u64 {
+    /// Processor time until now, in seconds.
+    fn busy(&self) -> f64 {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
         let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
-        fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+        (fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap()) / TICKS_A_SECOND
     }
 }
 
@@ -154,15 +181,15 @@ fn clone(client: &Client) -> Client {
 }
 
 /// Whether it was answered; 429 where the server has too much to do.
-async fn ask(client: &mut Client, body: &bytes::Bytes) -> bool {
-    let request = Request::post(format!("https://{NAME}/mutate/enabled")).header("content-type", "application/json");
+async fn ask(client: &mut Client, path: &str, body: &bytes::Bytes) -> bool {
+    let request = Request::post(format!("https://{NAME}{path}")).header("content-type", "application/json");
     let answer = client.fetch(request.body(bytes_body(body.clone())).unwrap()).await.unwrap();
     let answered = answer.status == 200 && answer.text().contains("\"allowed\":true");
     assert!(answered || answer.status == 429, "{}", answer.text());
     answered
 }
 
-async fn measure(name: &str, pod: &Value) {
+async fn measure(name: &str, path: &str, pod: &Value) {
     let server = Server::start();
     let review = json!({
         "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
@@ -178,36 +205,47 @@ async fn measure(name: &str, pod: &Value) {
     for _ in 0..CONNECTIONS {
         clients.push(server.connect().await);
     }
-    saturate(&clients, &body, WARM_UP).await;
-    let each_second = saturate(&clients, &body, TIME).await;
-    let (before, began) = (server.ticks(), Instant::now());
-    let (away, mut latencies) = at_a_rate(&clients, &body).await;
-    #[expect(clippy::cast_precision_loss, reason = "a few hundred ticks")]
-    let load = (server.ticks() - before) as f64 / began.elapsed().as_secs_f64();
-    latencies.sort_unstable();
-    let quantile = |thousandths: usize| latencies[(latencies.len() - 1) * thousandths / 1000].as_micros();
+    saturate(&clients, path, &body, WARM_UP).await;
+    let mut runs: [Vec<f64>; 4] = Default::default();
+    let mut away = 0;
+    for _ in 0..RUNS {
+        let (busy, began) = (server.busy(), Instant::now());
+        let answered = saturate(&clients, path, &body, TIME).await;
+        runs[0].push(answered / began.elapsed().as_secs_f64());
+        runs[1].push((server.busy() - busy) * 1e6 / answered);
+        let (turned, mut latencies) = at_a_rate(&clients, path, &body).await;
+        away += turned;
+        latencies.sort_unstable();
+        let quantile = |hundredths: usize| latencies[(latencies.len() - 1) * hundredths / 100].as_secs_f64() * 1e6;
+        runs[2].push(quantile(50));
+        runs[3].push(quantile(99));
+    }
+    let [each_second, cpu, p50, p99] = runs.map(median);
     println!(
-        "| {name} | {:.1} KiB | {each_second:.0} | {} µs | {} µs | {} µs | {away} | {load:.0} % | {:.0} MiB |",
+        "| {name} | {:.1} | {each_second} | {cpu} µs | {p50} µs | {p99} µs | {away} | {:.0} MiB |",
         body.len() as f64 / 1024.0,
-        quantile(500),
-        quantile(990),
-        quantile(999),
         server.memory(),
     );
 }
 
-/// As many as the server answers; how many a second.
-async fn saturate(clients: &[Client], body: &bytes::Bytes, time: Duration) -> f64 {
+/// `median (least–most)`.
+fn median(mut figures: Vec<f64>) -> String {
+    figures.sort_unstable_by(f64::total_cmp);
+    format!("{:.0} ({:.0}–{:.0})", figures[figures.len() / 2], figures[0], figures[figures.len() - 1])
+}
+
+/// As many as the server answers in this time.
+async fn saturate(clients: &[Client], path: &str, body: &bytes::Bytes, time: Duration) -> f64 {
     let began = Instant::now();
     let asking: Vec<_> = clients
         .iter()
         .flat_map(|client| (0..STREAMS).map(|_| clone(client)))
         .map(|mut client| {
-            let body = body.clone();
+            let (path, body) = (path.to_owned(), body.clone());
             tokio::spawn(async move {
                 let mut answered = 0_u32;
                 while began.elapsed() < time {
-                    answered += u32::from(ask(&mut client, &body).await);
+                    answered += u32::from(ask(&mut client, &path, &body).await);
                 }
                 answered
             })
@@ -217,11 +255,11 @@ async fn saturate(clients: &[Client], body: &bytes::Bytes, time: Duration) -> f6
     for asked in asking {
         answered += f64::from(asked.await.unwrap());
     }
-    answered / began.elapsed().as_secs_f64()
+    answered
 }
 
 /// [`RATE`] a second, whether or not the ones before are answered: how many were turned away, and what each other took.
-async fn at_a_rate(clients: &[Client], body: &bytes::Bytes) -> (usize, Vec<Duration>) {
+async fn at_a_rate(clients: &[Client], path: &str, body: &bytes::Bytes) -> (usize, Vec<Duration>) {
     let mut ticks = interval(Duration::from_secs(1) / RATE);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
     let (began, mut asking) = (Instant::now(), Vec::new());
@@ -230,10 +268,10 @@ async fn at_a_rate(clients: &[Client], body: &bytes::Bytes) -> (usize, Vec<Durat
             break;
         }
         ticks.tick().await;
-        let (mut client, body) = (clone(client), body.clone());
+        let (mut client, path, body) = (clone(client), path.to_owned(), body.clone());
         asking.push(tokio::spawn(async move {
             let sent = Instant::now();
-            ask(&mut client, &body).await.then(|| sent.elapsed())
+            ask(&mut client, &path, &body).await.then(|| sent.elapsed())
         }));
     }
     let mut latencies = Vec::new();

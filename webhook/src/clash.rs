@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::config::Sidecar;
 use crate::decision::Refusal;
-use crate::genuine::{self, Genuine, is_trust_mount};
+use crate::genuine::{self, Genuine, TrustMounts};
 use crate::names::{TRUST_VOLUME, VOLUMES};
 use crate::pod::{self, Container, containers, elements};
 use crate::reason::Reason;
@@ -58,16 +58,22 @@ fn in_containers(
     spec: &Value,
     chosen: impl Fn(&Container<'_>) -> bool,
 ) -> Vec<Refusal> {
+    let trust_mounts = TrustMounts::new(situation);
     let others = containers(spec).filter(|container| !sidecar.is(container) && chosen(container));
-    others.flat_map(|container| check_container(situation, sidecar, &container)).collect()
+    others.flat_map(|container| check_container(situation, sidecar, &trust_mounts, &container)).collect()
 }
 
 /// Everything in one container, which is not the sidecar, that clashes with what we put in.
-fn check_container(situation: &Situation<'_>, sidecar: &Genuine<'_>, container: &Container<'_>) -> Vec<Refusal> {
+fn check_container(
+    situation: &Situation<'_>,
+    sidecar: &Genuine<'_>,
+    trust_mounts: &TrustMounts<'_>,
+    container: &Container<'_>,
+) -> Vec<Refusal> {
     let mut refusals = Vec::new();
     let carried = sidecar.index().is_some();
     refusals.extend(elements(container.json, "volumeMounts").filter_map(|mount| {
-        let is_ours = carried && is_trust_mount(situation, mount);
+        let is_ours = carried && trust_mounts.has(mount);
         (!is_ours).then(|| our_volume(container, mount, "/name", "volumeMounts")).flatten()
     }));
     refusals.extend(

@@ -24,7 +24,7 @@ use sandgate_contract::TRUST_DIR;
 use serde_json::Value;
 
 use crate::decision::Refusal;
-use crate::genuine::{self, is_trust_mount};
+use crate::genuine::{self, TrustMounts};
 use crate::pod::{self, Container, containers, elements};
 use crate::reason::Reason;
 use crate::situation::Situation;
@@ -48,23 +48,29 @@ pub fn check_containers(
 ) -> Vec<Refusal> {
     let spec = pod.get("spec").unwrap_or(&Value::Null);
     let sidecar = genuine::running_sidecar(situation, pod);
+    let trust_mounts = TrustMounts::new(situation);
     let others = containers(spec).filter(|container| !sidecar.is(container) && chosen(container));
     let mut refusals: Vec<Refusal> = processes::check_pod(spec).into_iter().collect();
-    refusals.extend(others.flat_map(|container| check_container(situation, spec, &container)));
+    refusals.extend(others.flat_map(|container| check_container(situation, spec, &trust_mounts, &container)));
     refusals
 }
 
 /// Everything in one container, which is not the sidecar, that evades it.
-fn check_container(situation: &Situation<'_>, spec: &Value, container: &Container<'_>) -> Vec<Refusal> {
+fn check_container(
+    situation: &Situation<'_>,
+    spec: &Value,
+    trust_mounts: &TrustMounts<'_>,
+    container: &Container<'_>,
+) -> Vec<Refusal> {
     let mut refusals = baseline::check_container(container);
     refusals.extend(processes::check_container(situation.config.sidecar.uid, spec, container));
-    refusals.extend(trust_path(situation, container));
+    refusals.extend(trust_path(trust_mounts, container));
     refusals
 }
 
 /// Mounts, devices and the termination message (which the kubelet mounts as a file) at or below the trust path.
-fn trust_path(situation: &Situation<'_>, container: &Container<'_>) -> Vec<Refusal> {
-    let mounts = elements(container.json, "volumeMounts").filter(|mount| !is_trust_mount(situation, mount));
+fn trust_path(trust_mounts: &TrustMounts<'_>, container: &Container<'_>) -> Vec<Refusal> {
+    let mounts = elements(container.json, "volumeMounts").filter(|mount| !trust_mounts.has(mount));
     let mounts = mounts.filter_map(|mount| Some(("volumeMounts", pod::text(mount, "/mountPath")?)));
     let devices = elements(container.json, "volumeDevices");
     let devices = devices.filter_map(|device| Some(("volumeDevices", pod::text(device, "/devicePath")?)));

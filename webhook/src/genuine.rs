@@ -103,48 +103,85 @@ fn verdict<'a>(situation: &Situation<'a>, pod: &Value, moment: Moment) -> Genuin
     }
     let index = container.index;
     let image = pod::text(container.json, "/image").unwrap_or_default();
-    let differs = |rendering| difference(situation, rendering, pod, container.json, moment);
-    let difference = match differs(situation.rendering) {
+    let examined = Examined::new(situation, pod, container.json, moment);
+    let difference = match examined.difference(situation.rendering) {
         None if pod::text(&situation.rendering.container, "/image") == Some(image) => {
             return Genuine::Current { index };
         }
         None => return Genuine::Accepted { index, rendering: situation.rendering },
         Some(difference) => difference,
     };
-    let mut earlier = situation.accepted.iter().filter(|rendering| !is_withdrawn(situation, rendering));
-    if let Some(rendering) = earlier.find(|made| differs(made).is_none()) {
+    // Few are equal, so that the hash of few has to be made.
+    let is_equal = |made: &&Rendering| examined.difference(made).is_none() && !is_withdrawn(situation, made);
+    if let Some(rendering) = situation.accepted.iter().find(is_equal) {
         return Genuine::Accepted { index, rendering };
     }
     if is_ours(situation, image) { Genuine::Ours { index, difference } } else { foreign(difference) }
 }
 
-/// Whether a mount is the one of the trust files that every container gets, by this configuration or an earlier one.
-pub(crate) fn is_trust_mount(situation: &Situation<'_>, mount: &Value) -> bool {
-    let mut made = situation.accepted.iter().chain([situation.rendering]);
-    pod::text(mount, "/name") == Some(TRUST_VOLUME)
-        && made.any(|rendering| same("volumeMounts", &rendering.trust_mount, mount))
+/// The mounts of the trust files that containers get, by this configuration or an earlier one.
+pub(crate) struct TrustMounts<'a> {
+    /// Each once, for all renderings make the same: a pod may have thousands of mounts.
+    made: Vec<&'a Value>,
 }
 
-/// The first field in which the pod's sidecar or one of our volumes is not what `rendering` makes.
-fn difference(
-    situation: &Situation<'_>,
-    rendering: &Rendering,
-    pod: &Value,
-    container: &Value,
+impl<'a> TrustMounts<'a> {
+    pub(crate) fn new(situation: &Situation<'a>) -> Self {
+        let mut made = vec![&situation.rendering.trust_mount];
+        for mount in situation.accepted.iter().map(|rendering| &rendering.trust_mount) {
+            if !made.contains(&mount) {
+                made.push(mount);
+            }
+        }
+        Self { made }
+    }
+
+    /// Whether `mount` is one.
+    pub(crate) fn has(&self, mount: &Value) -> bool {
+        pod::text(mount, "/name") == Some(TRUST_VOLUME)
+            && self.made.iter().any(|made| same("volumeMounts", made, mount))
+    }
+}
+
+/// A pod's sidecar and what belongs to it, to be compared with one rendering after another: what is the same for all of
+/// them is looked at once.
+struct Examined<'e> {
+    situation: &'e Situation<'e>,
+    pod: &'e Value,
+    container: &'e Value,
+    volumes: volumes::Named<'e>,
     moment: Moment,
-) -> Option<String> {
-    let none = Fields::new();
-    let expected = rendering.container.as_object().filter(|fields| !fields.is_empty());
-    let (Some(expected), found) = (expected, container.as_object().unwrap_or(&none)) else {
-        return Some("nothing is genuine by a rendering without a container".to_owned());
-    };
-    let instead = tolerated::without(&situation.config.sidecar, &rendering.container, pod, container);
-    // Another configuration's pods have its default policy and resources, not ours.
-    let other = (!std::ptr::eq(rendering, situation.rendering)).then(|| rendering.config(situation.config));
-    let situation = &Situation { config: other.as_ref().unwrap_or(situation.config), ..*situation };
-    difference::fields("", "", expected, found, &instead)
-        .or_else(|| volumes::difference(situation, rendering, pod, moment))
-        .or_else(|| (moment == Moment::Creation).then(|| resources::difference(situation, pod, container)).flatten())
+}
+
+impl<'e> Examined<'e> {
+    fn new(situation: &'e Situation<'e>, pod: &'e Value, container: &'e Value, moment: Moment) -> Self {
+        Self { situation, pod, container, volumes: volumes::Named::of(pod), moment }
+    }
+
+    /// The first field in which the sidecar or one of our volumes is not what `rendering` makes.
+    fn difference(&self, rendering: &Rendering) -> Option<String> {
+        let none = Fields::new();
+        let expected = rendering.container.as_object().filter(|fields| !fields.is_empty());
+        let (Some(expected), found) = (expected, self.container.as_object().unwrap_or(&none)) else {
+            return Some("nothing is genuine by a rendering without a container".to_owned());
+        };
+        let instead =
+            tolerated::without(&self.situation.config.sidecar, &rendering.container, self.pod, self.container);
+        difference::fields("", "", expected, found, &instead).or_else(|| self.around(rendering))
+    }
+
+    /// The same of our volumes, and of the sidecar's resources.
+    fn around(&self, rendering: &Rendering) -> Option<String> {
+        // Another configuration's pods have its default policy and resources, not ours.
+        let is_other = !std::ptr::eq(rendering, self.situation.rendering);
+        let other = is_other.then(|| rendering.config(self.situation.config));
+        let situation = Situation { config: other.as_ref().unwrap_or(self.situation.config), ..*self.situation };
+        let policy = volumes::policy(&situation, self.pod, self.moment);
+        self.volumes.difference(&rendering.volumes(&policy)).or_else(|| match self.moment {
+            Moment::Creation => resources::difference(&situation, self.pod, self.container),
+            Moment::Running => None,
+        })
+    }
 }
 
 fn is_withdrawn(situation: &Situation<'_>, rendering: &Rendering) -> bool {

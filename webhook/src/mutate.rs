@@ -216,10 +216,8 @@ fn debug(situation: &Situation<'_>, pod: &Value, old: &Value) -> Result<Decision
         Genuine::Accepted { rendering, .. } => rendering,
         Genuine::Absent | Genuine::Ours { .. } | Genuine::Foreign { .. } => return without_sidecar(situation),
     };
-    let old_spec = old.get("spec").unwrap_or(&Value::Null);
-    let is_new = |container: &Container<'_>| {
-        container.list == List::Ephemeral && pod::named(old_spec, List::Ephemeral.field(), container.name()).is_none()
-    };
+    let before = pod::names(old.get("spec").unwrap_or(&Value::Null), List::Ephemeral.field());
+    let is_new = |container: &Container<'_>| container.list == List::Ephemeral && !before.contains(container.name());
     let mut refusals = clash::check_containers(situation, pod, is_new);
     if situation.mode == Mode::Required {
         refusals.extend(evasion::check_containers(situation, pod, is_new));

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 pub use shape::check as check_shape;
 
 use self::environment::Environment;
-use crate::genuine::Genuine;
+use crate::genuine::{Genuine, TrustMounts};
 use crate::mode::Mode;
 use crate::plan::Plan;
 use crate::pod::{self, Container, List};
@@ -54,12 +54,13 @@ pub fn patch(situation: &Situation<'_>, pod: &Value, plan: &Plan, present: &Genu
 pub fn containers(situation: &Situation<'_>, pod: &Value, chosen: impl Fn(&Container<'_>) -> bool) -> Draft {
     let mut draft = Draft::default();
     let environment = Environment::new(situation);
+    let trust_mounts = TrustMounts::new(situation);
     let required = situation.mode == Mode::Required;
     let spec = pod.get("spec").unwrap_or(&Value::Null);
     let mut dropped = Vec::new();
     for container in pod::containers(spec).filter(|container| !is_sidecar(container) && chosen(container)) {
         environment.patch(&mut draft, &container);
-        mounts::patch(&mut draft, situation, &container);
+        mounts::patch(&mut draft, situation, &trust_mounts, &container);
         if required && capabilities::patch(&mut draft, &container) {
             dropped.push(container.name());
         }

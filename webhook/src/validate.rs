@@ -54,6 +54,10 @@ fn created(situation: &Situation<'_>, pod: &Value) -> Result<Decision, Vec<Refus
         Genuine::Current { .. } => situation.rendering,
         Genuine::Accepted { rendering, .. } => rendering,
     };
+    // With another shape than a pod's, or too many containers, there is nothing to complete.
+    if refusals.iter().any(|refusal| refusal.reason == Reason::Malformed) {
+        return Err(refusals);
+    }
     let mut late: Vec<Refusal> = precedes(situation, pod).collect();
     late.extend(incomplete(situation, rendering, pod, |container| container.list != List::Ephemeral));
     verdict(situation, refusals, late)
@@ -154,10 +158,8 @@ fn debugged(situation: &Situation<'_>, request: &Request) -> Result<Decision, Ve
     if refused {
         return Ok(again);
     }
-    let old = request.old_object.get("spec").unwrap_or(&Value::Null);
-    let is_new = |container: &Container<'_>| {
-        container.list == List::Ephemeral && pod::named(old, List::Ephemeral.field(), container.name()).is_none()
-    };
+    let before = pod::names(request.old_object.get("spec").unwrap_or(&Value::Null), List::Ephemeral.field());
+    let is_new = |container: &Container<'_>| container.list == List::Ephemeral && !before.contains(container.name());
     verdict(situation, Vec::new(), incomplete(situation, rendering, pod, is_new))
 }
 

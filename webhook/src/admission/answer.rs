@@ -130,9 +130,10 @@ fn warnings(warnings: &[String]) -> Vec<String> {
 /// object must not move a terminal's cursor.
 #[must_use]
 pub fn printable(text: &str, most: usize) -> String {
-    let clean: String =
-        text.chars().map(|character| if steers(character) { char::REPLACEMENT_CHARACTER } else { character }).collect();
-    shortened(&clean, most)
+    let clean = |character| if steers(character) { char::REPLACEMENT_CHARACTER } else { character };
+    // One more shows that something is missing; the rest may be a megabyte.
+    let start: String = text.chars().take(most + 1).map(clean).collect();
+    shortened(&start, most)
 }
 
 /// Control characters, and those that change the direction of what follows.

@@ -22,40 +22,52 @@ pub(super) fn in_spec(secret: &str, sidecar: &Genuine<'_>, spec: &Value) -> Vec<
         let name = pod::text(volume, "/name").unwrap_or_default();
         if !(carried && VOLUMES.contains(&name)) {
             refusals.extend(
-                named(secret, "", volume).map(|field| refusal(secret, &format!("volumes[{index}] {name:?}"), &field)),
+                named(secret, volume).map(|field| refusal(secret, &format!("volumes[{index}] {name:?}"), &field)),
             );
         }
     }
     let apart = ["volumes", "imagePullSecrets"].into_iter().chain(List::ALL.map(List::field));
     let apart: Vec<&str> = apart.collect();
     for (field, value) in spec.as_object().into_iter().flatten().filter(|(field, _)| !apart.contains(&field.as_str())) {
-        refusals.extend(named(secret, field, value).map(|field| refusal(secret, "the pod", &field)));
+        let named = named(secret, value).map(|below| joined(field, &below));
+        refusals.extend(named.map(|field| refusal(secret, "the pod", &field)));
     }
     refusals
 }
 
 /// Refusals for one container.
 pub(super) fn in_container(secret: &str, container: &Container<'_>) -> Option<Refusal> {
-    named(secret, "", container.json).map(|field| refusal(secret, &container.place(), &field))
+    named(secret, container.json).map(|field| refusal(secret, &container.place(), &field))
 }
 
-/// The first field at or below `value` that names the Secret.
-fn named(secret: &str, path: &str, value: &Value) -> Option<String> {
+/// The first field at or below `value` that names the Secret. Its path is made on the way back, once it is found.
+fn named(secret: &str, value: &Value) -> Option<String> {
     match value {
         Value::Object(fields) => fields.iter().find_map(|(field, value)| {
-            let below = if path.is_empty() { field.clone() } else { format!("{path}.{field}") };
             let is_name = |value: &Value| value.as_str() == Some(secret);
-            let refers = is_name(value) || ["name", "secretName"].iter().any(|key| value.get(key).is_some_and(is_name));
-            if field.to_ascii_lowercase().contains("secret") && refers {
-                return Some(below);
+            let refers =
+                || is_name(value) || ["name", "secretName"].iter().any(|key| value.get(key).is_some_and(is_name));
+            if is_about_secrets(field) && refers() {
+                return Some(field.clone());
             }
-            named(secret, &below, value)
+            named(secret, value).map(|below| joined(field, &below))
         }),
-        Value::Array(elements) => {
-            elements.iter().enumerate().find_map(|(index, element)| named(secret, &format!("{path}[{index}]"), element))
-        }
+        Value::Array(elements) => elements
+            .iter()
+            .enumerate()
+            .find_map(|(index, element)| named(secret, element).map(|below| joined(&format!("[{index}]"), &below))),
         _ => None,
     }
+}
+
+fn is_about_secrets(field: &str) -> bool {
+    const WORD: &[u8] = b"secret";
+    field.as_bytes().windows(WORD.len()).any(|part| part.eq_ignore_ascii_case(WORD))
+}
+
+fn joined(field: &str, below: &str) -> String {
+    let dot = if below.starts_with('[') { "" } else { "." };
+    format!("{field}{dot}{below}")
 }
 
 fn refusal(secret: &str, place: &str, field: &str) -> Refusal {

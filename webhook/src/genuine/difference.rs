@@ -1,5 +1,7 @@
 //! Where two JSON values differ, apart from defaults: the first field, and both values. Nothing is tolerated here.
 
+use std::fmt::{self, Write};
+
 use serde_json::{Map, Value};
 
 use crate::genuine::defaults::is_absent;
@@ -67,13 +69,29 @@ fn is_same_size(field: &str, expected: Option<&Value>, found: Option<&Value>) ->
     field == "sizeLimit" && quantity(expected).is_some_and(|expected| quantity(found) == Some(expected))
 }
 
-/// A value for people.
+/// A value for people. No more of it is written than is shown: it may be as long as a pod.
 fn shown(value: Option<&Value>) -> String {
     let Some(value) = value else { return "absent".to_owned() };
-    let text = value.to_string();
-    match text.char_indices().nth(SHOWN) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text,
+    let mut start = Start { text: String::new(), left: SHOWN };
+    match write!(start, "{value}") {
+        Ok(()) => start.text,
+        Err(_full) => format!("{}…", start.text),
+    }
+}
+
+/// The start of what is written, in characters.
+struct Start {
+    text: String,
+    left: usize,
+}
+
+impl Write for Start {
+    fn write_str(&mut self, more: &str) -> fmt::Result {
+        for character in more.chars() {
+            self.left = self.left.checked_sub(1).ok_or(fmt::Error)?;
+            self.text.push(character);
+        }
+        Ok(())
     }
 }
 

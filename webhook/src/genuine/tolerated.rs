@@ -1,6 +1,9 @@
 //! What others may add to a genuine sidecar: what the configuration tolerates by name, and what API servers add.
 //! Never anything that decides what runs, with which rights, or what it reads.
 
+use std::cell::LazyCell;
+use std::collections::HashSet;
+
 use serde_json::{Value, json};
 
 use crate::config::Sidecar;
@@ -31,8 +34,10 @@ pub(super) fn without(sidecar: &Sidecar, expected: &Value, pod: &Value, found: &
             fields.insert(field.to_owned(), expected.get(field).cloned().unwrap_or_default());
         }
     }
+    let taken = LazyCell::new(|| taken(expected));
+    let tokens = LazyCell::new(|| tokens(pod));
     let is_mount =
-        |mount: &Value| is_tolerated_mount(sidecar, expected, mount) || is_service_account(expected, pod, mount);
+        |mount: &Value| is_tolerated_mount(sidecar, &taken, mount) || is_service_account(&taken, &tokens, mount);
     let is_variable = |variable: &Value| is_tolerated_variable(sidecar, expected, variable);
     for (field, is_tolerated) in [("env", &is_variable as &dyn Fn(&Value) -> bool), ("volumeMounts", &is_mount)] {
         if found.get(field).is_some_and(Value::is_array) {
@@ -60,31 +65,41 @@ fn is_tolerated_variable(sidecar: &Sidecar, expected: &Value, variable: &Value) 
     !is_expected && !is_read && sidecar.tolerated_env.iter().any(|tolerated| tolerated == name)
 }
 
-/// A mount of a tolerated volume. The volume is tolerated by its name, which a pod's author writes; so it may lie only
-/// where it replaces nothing: not the program, nothing of ours, nothing of the kernel's.
-fn is_tolerated_mount(sidecar: &Sidecar, expected: &Value, mount: &Value) -> bool {
-    let (Some(name), Some(place)) = (pod::text(mount, "/name"), pod::text(mount, "/mountPath")) else { return false };
-    let place = path::normal(place);
+/// Where something of the sidecar's is: the program, and what is mounted.
+fn taken(expected: &Value) -> Vec<String> {
     let program = expected.get("command").and_then(|command| command.get(0)).and_then(Value::as_str);
     let ours = elements(expected, "volumeMounts").filter_map(|ours| pod::text(ours, "/mountPath"));
-    let mut taken = ours.chain(program).chain(KERNEL).chain([SERVICE_ACCOUNT_DIR]).map(path::normal);
-    !VOLUMES.contains(&name)
-        && sidecar.tolerated_mounts.iter().any(|tolerated| tolerated == name)
-        && !taken.any(|taken| path::is_within(&place, &taken) || path::is_within(&taken, &place))
+    ours.chain(program).map(path::normal).collect()
+}
+
+/// A mount of a tolerated volume. The volume is tolerated by its name, which a pod's author writes; so it may lie only
+/// where it replaces nothing: not the program, nothing of ours, nothing of the kernel's.
+fn is_tolerated_mount(sidecar: &Sidecar, taken: &[String], mount: &Value) -> bool {
+    let (Some(name), Some(place)) = (pod::text(mount, "/name"), pod::text(mount, "/mountPath")) else { return false };
+    if VOLUMES.contains(&name) || !sidecar.tolerated_mounts.iter().any(|tolerated| tolerated == name) {
+        return false;
+    }
+    let place = path::normal(place);
+    let mut taken = taken.iter().map(String::as_str).chain(KERNEL).chain([SERVICE_ACCOUNT_DIR]);
+    !taken.any(|taken| path::is_within(&place, taken) || path::is_within(taken, &place))
+}
+
+/// The names of volumes with a ServiceAccount's token.
+fn tokens(pod: &Value) -> HashSet<&str> {
+    let spec = pod.get("spec").unwrap_or(&Value::Null);
+    let is_token = |source: &Value| source.get("serviceAccountToken").is_some_and(Value::is_object);
+    let has_token =
+        |volume: &&Value| volume.get("projected").is_some_and(|projected| elements(projected, "sources").any(is_token));
+    elements(spec, "volumes").filter(has_token).filter_map(|volume| pod::text(volume, "/name")).collect()
 }
 
 /// The mount of a ServiceAccount's token, as the API server's own plugin adds it to containers that mount nothing at
 /// its path. Our renderings do mount something there, so that it never comes; beside ours it is somebody's forgery.
-fn is_service_account(expected: &Value, pod: &Value, mount: &Value) -> bool {
+fn is_service_account(taken: &[String], tokens: &HashSet<&str>, mount: &Value) -> bool {
     let name = pod::text(mount, "/name").unwrap_or_default();
-    let plain = json!({"name": name, "mountPath": SERVICE_ACCOUNT_DIR, "readOnly": true});
-    if !name.starts_with("kube-api-access-") || !same("volumeMounts", &plain, mount) {
-        return false;
-    }
-    let mut ours = elements(expected, "volumeMounts").filter_map(|ours| pod::text(ours, "/mountPath"));
-    let is_taken = ours.any(|ours| path::normal(ours) == SERVICE_ACCOUNT_DIR);
-    let spec = pod.get("spec").unwrap_or(&Value::Null);
-    let volume = pod::named(spec, "volumes", name).and_then(|(_, volume)| volume.get("projected"));
-    let is_token = |source: &Value| source.get("serviceAccountToken").is_some_and(Value::is_object);
-    !is_taken && volume.is_some_and(|volume| elements(volume, "sources").any(is_token))
+    let plain = || json!({"name": name, "mountPath": SERVICE_ACCOUNT_DIR, "readOnly": true});
+    name.starts_with("kube-api-access-")
+        && !taken.iter().any(|ours| ours == SERVICE_ACCOUNT_DIR)
+        && tokens.contains(name)
+        && same("volumeMounts", &plain(), mount)
 }

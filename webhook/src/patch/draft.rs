@@ -53,10 +53,9 @@ impl Draft {
 
 /// `a, b and 3 more`, each once.
 pub(super) fn listed(names: &[&str]) -> String {
-    // An author may write a million of them.
     let mut seen = HashSet::new();
     let unique: Vec<&str> = names.iter().copied().filter(|name| seen.insert(*name)).collect();
-    let shown = unique.iter().take(MAX_LISTED).copied().collect::<Vec<_>>().join(", ");
+    let shown = unique[..unique.len().min(MAX_LISTED)].join(", ");
     match unique.len().saturating_sub(MAX_LISTED) {
         0 => shown,
         more => format!("{shown} and {more} more"),

@@ -5,6 +5,8 @@
 //! required. What the current rendering or an accepted one would set is not the container's own: it came back from a
 //! backup or from `inject`.
 
+use std::collections::{BTreeSet, HashMap};
+
 use sandgate_contract::{Kind, VARIABLES, Variable};
 use serde_json::{Value, json};
 
@@ -12,14 +14,17 @@ use super::draft::{Draft, listed};
 use super::hosts;
 use crate::mode::Mode;
 use crate::pod::{self, Container};
-use crate::rendering::Rendering;
 use crate::situation::Situation;
 
-/// What every container gets in one namespace.
+/// What every container gets in one namespace. A container may have tens of thousands of variables, and a pod hundreds of
+/// containers: what is asked of each of them is found by name here.
 pub(super) struct Environment<'a> {
     required: bool,
     groups: Vec<Group<'a>>,
-    renderings: Vec<&'a Rendering>,
+    /// The place in `groups` of each name that is set.
+    places: HashMap<&'a str, usize>,
+    /// The values of each name in some namespace, by any rendering.
+    values: HashMap<&'a str, Vec<&'a str>>,
     /// Every host that some rendering names in `NO_PROXY`, in order.
     hosts: Vec<&'a str>,
 }
@@ -65,21 +70,20 @@ impl<'a> Environment<'a> {
                 }
             }
         }
-        let renderings: Vec<&Rendering> = std::iter::once(situation.rendering).chain(situation.accepted).collect();
-        let mut hosts: Vec<&str> = values(&renderings)
-            .filter(|(name, _)| name.eq_ignore_ascii_case("no_proxy"))
-            .flat_map(|(_, text)| hosts::each(text))
-            .collect();
-        hosts.sort_unstable();
-        hosts.dedup();
-        Self { required: situation.mode == Mode::Required, groups, renderings, hosts }
+        let members = groups.iter().enumerate();
+        let places = members.flat_map(|(place, group)| group.members.iter().map(move |(name, _)| (*name, place)));
+        let values = values(situation);
+        let lists = values.iter().filter(|(name, _)| name.eq_ignore_ascii_case("no_proxy"));
+        let hosts: BTreeSet<&str> = lists.flat_map(|(_, lists)| lists).flat_map(|list| hosts::each(list)).collect();
+        let hosts = hosts.into_iter().collect();
+        Self { required: situation.mode == Mode::Required, places: places.collect(), groups, values, hosts }
     }
 
     /// Completes the environment of `container`.
     pub(super) fn patch(&self, draft: &mut Draft, container: &Container<'_>) {
         let mut changes = Changes::default();
-        for group in &self.groups {
-            self.decide(group, &entries(container.json, group), &mut changes);
+        for (group, entries) in self.groups.iter().zip(self.entries(container.json)) {
+            self.decide(group, &entries, &mut changes);
         }
         self.warn(draft, container, &changes);
         let pointer = container.pointer();
@@ -141,8 +145,7 @@ impl<'a> Environment<'a> {
     /// What stands before a value of ours, if anything does.
     fn own_part<'e>(&self, entry: &Entry<'e>, separator: &str) -> Option<&'e str> {
         let text = entry.value?;
-        let ours = values(&self.renderings).filter(|(name, _)| *name == entry.name);
-        let mut before = ours.filter_map(|(_, ours)| text.strip_suffix(ours));
+        let mut before = self.ours(entry.name).iter().filter_map(|ours| text.strip_suffix(ours));
         match before.find(|own| own.is_empty() || own.ends_with(separator)) {
             None => Some(text),
             Some("") => None,
@@ -165,9 +168,25 @@ impl<'a> Environment<'a> {
     }
 
     fn is_ours(&self, entry: &Entry<'_>) -> bool {
-        entry
-            .value
-            .is_some_and(|value| values(&self.renderings).any(|(name, ours)| name == entry.name && ours == value))
+        entry.value.is_some_and(|value| self.ours(entry.name).contains(&value))
+    }
+
+    /// What any rendering sets the variable to.
+    fn ours(&self, name: &str) -> &[&'a str] {
+        self.values.get(name).map_or(&[], Vec::as_slice)
+    }
+
+    /// A container's elements with names of ours, for each group.
+    fn entries<'c>(&self, container: &'c Value) -> Vec<Vec<Entry<'c>>> {
+        let mut entries: Vec<Vec<Entry<'c>>> = self.groups.iter().map(|_| Vec::new()).collect();
+        for (index, json) in pod::elements(container, "env").enumerate() {
+            let Some(name) = json.get("name").and_then(Value::as_str) else { continue };
+            let Some(&place) = self.places.get(name) else { continue };
+            let elsewhere = json.get("valueFrom").is_some_and(|from| !from.is_null());
+            let value = (!elsewhere).then(|| json.get("value").and_then(Value::as_str).unwrap_or_default());
+            entries[place].push(Entry { index, name, value, json });
+        }
+        entries
     }
 
     fn warn(&self, draft: &mut Draft, container: &Container<'_>, changes: &Changes<'_>) {
@@ -193,10 +212,18 @@ impl<'a> Environment<'a> {
     }
 }
 
-/// Every name and value that one of `renderings` sets in some namespace.
-fn values<'r, 'a>(renderings: &'r [&'a Rendering]) -> impl Iterator<Item = (&'a str, &'a str)> + use<'r, 'a> {
-    let both = |rendering: &&'a Rendering| rendering.environment_required.iter().chain(&rendering.environment);
-    renderings.iter().flat_map(both).map(|(name, value)| (name.as_str(), value.as_str()))
+/// The values that some rendering sets a name to in some namespace, each once.
+fn values<'a>(situation: &Situation<'a>) -> HashMap<&'a str, Vec<&'a str>> {
+    let mut values: HashMap<&str, Vec<&str>> = HashMap::new();
+    for rendering in std::iter::once(situation.rendering).chain(situation.accepted) {
+        for (name, value) in rendering.environment_required.iter().chain(&rendering.environment) {
+            let known = values.entry(name).or_default();
+            if !known.contains(&value.as_str()) {
+                known.push(value);
+            }
+        }
+    }
+    values
 }
 
 /// Sets every member of `group` to what `value` says for each of its entries, or once where it has none; `None` leaves
@@ -217,15 +244,4 @@ fn complete<'c>(
             changes.set.extend(wanted.map(|wanted| (entry.json, entry.index, wanted)));
         }
     }
-}
-
-fn entries<'c>(container: &'c Value, group: &Group<'_>) -> Vec<Entry<'c>> {
-    let entry = |(index, json): (usize, &'c Value)| {
-        let name = json.get("name")?.as_str()?;
-        group.members.iter().find(|(member, _)| *member == name)?;
-        let elsewhere = json.get("valueFrom").is_some_and(|from| !from.is_null());
-        let value = (!elsewhere).then(|| json.get("value").and_then(Value::as_str).unwrap_or_default());
-        Some(Entry { index, name, value, json })
-    };
-    pod::elements(container, "env").enumerate().filter_map(entry).collect()
 }

@@ -1,4 +1,6 @@
-//! `NO_PROXY` as a list of hosts.
+//! `NO_PROXY` as a list of hosts. The container's own may be a megabyte long: nothing is looked up in it by going through.
+
+use std::collections::HashSet;
 
 /// The hosts of a list.
 pub(super) fn each(text: &str) -> impl Iterator<Item = &str> {
@@ -8,8 +10,13 @@ pub(super) fn each(text: &str) -> impl Iterator<Item = &str> {
 /// `own` with `ours` behind it, each host once. Of `known`, the hosts that some rendering of ours sets, only those stay
 /// that are ours now. Merging twice is the same as once, and nothing to do leaves the text as it is.
 pub(super) fn merge(own: &str, ours: &str, known: &[&str]) -> String {
-    let stays = |host: &str| !known.contains(&host) || each(ours).any(|our| our == host);
-    let missing: Vec<&str> = each(ours).filter(|our| !each(own).any(|host| host == *our)).collect();
+    if own == ours {
+        return own.to_owned();
+    }
+    let (present, wanted): (HashSet<&str>, HashSet<&str>) = (each(own).collect(), each(ours).collect());
+    let leaving: HashSet<&str> = known.iter().copied().filter(|host| !wanted.contains(host)).collect();
+    let stays = |host: &str| !leaving.contains(host);
+    let missing: Vec<&str> = each(ours).filter(|our| !present.contains(our)).collect();
     let all_stay = each(own).all(stays);
     if all_stay && missing.is_empty() {
         return own.to_owned();

@@ -5,16 +5,21 @@ use serde_json::Value;
 
 use super::draft::Draft;
 use crate::evasion::path;
-use crate::genuine::is_trust_mount;
+use crate::genuine::TrustMounts;
 use crate::mode::Mode;
 use crate::pod::{self, Container};
 use crate::situation::Situation;
 
 /// Mounts the trust files, once. Unless the sidecar is required, a container that has something else there keeps it: two
 /// mounts at one path are no pod. Where it is required such a pod is refused before.
-pub(super) fn patch(draft: &mut Draft, situation: &Situation<'_>, container: &Container<'_>) {
+pub(super) fn patch(
+    draft: &mut Draft,
+    situation: &Situation<'_>,
+    trust_mounts: &TrustMounts<'_>,
+    container: &Container<'_>,
+) {
     let mounts = || pod::elements(container.json, "volumeMounts");
-    if mounts().any(|mount| is_trust_mount(situation, mount)) {
+    if mounts().any(|mount| trust_mounts.has(mount)) {
         return;
     }
     if situation.mode != Mode::Required && mounts().any(is_at_trust_dir) {

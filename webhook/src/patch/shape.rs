@@ -70,8 +70,7 @@ fn container(container: &Value, place: &str) -> Result<(), String> {
     }
     named(container, place)?;
     for (index, variable) in pod::elements(container, "env").enumerate() {
-        named(variable, &format!("{place}.env[{index}]"))?;
-        text(variable, "value", &format!("{place}.env[{index}].value"))?;
+        variable_shape(variable).map_err(|problem| format!("{place}.env[{index}]{problem}"))?;
     }
     resources(container, place)?;
     let Some(context) = member(container, "securityContext") else { return Ok(()) };
@@ -108,10 +107,14 @@ fn named(value: &Value, place: &str) -> Result<(), String> {
     if value.get("name").is_some_and(Value::is_string) { Ok(()) } else { Err(format!("{place} has no name")) }
 }
 
-fn text(holder: &Value, field: &str, place: &str) -> Result<(), String> {
-    match member(holder, field) {
+/// What is wrong with a variable, behind its place: there may be tens of thousands.
+fn variable_shape(variable: &Value) -> Result<(), &'static str> {
+    if !variable.get("name").is_some_and(Value::is_string) {
+        return Err(" has no name");
+    }
+    match member(variable, "value") {
         None | Some(Value::String(_)) => Ok(()),
-        Some(_) => Err(format!("{place} is not a text; put it in quotes")),
+        Some(_) => Err(".value is not a text; put it in quotes"),
     }
 }
 
@@ -132,5 +135,31 @@ fn texts(holder: &Value, field: &str, place: &str) -> Result<(), String> {
     match members.iter().find(|(_, value)| !value.is_string()) {
         None => Ok(()),
         Some((key, _)) => Err(format!("{place}: {key:?} is not a text; put it in quotes")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_pod_of_more_containers_than_pods_have_is_refused_whatever_lists_they_are_in() {
+        let some = |count: usize| (0..count).map(|number| json!({"name": format!("c{number}")})).collect::<Value>();
+        let pod = |init, main| json!({"spec": {"initContainers": some(init), "containers": some(main)}});
+        assert_eq!(check(&pod(1, MOST_CONTAINERS - 1)), Ok(()));
+        let refusal = check(&pod(1, MOST_CONTAINERS)).unwrap_err();
+        assert!(refusal.message.contains(&format!("{} containers", MOST_CONTAINERS + 1)), "{}", refusal.message);
+    }
+
+    #[test]
+    fn a_variable_is_named_by_its_place() {
+        let message = |variable: Value| {
+            let pod = json!({"spec": {"containers": [{"name": "c", "env": [{"name": "ok"}, variable]}]}});
+            check(&pod).unwrap_err().message
+        };
+        assert!(message(json!({})).ends_with("spec.containers[0].env[1] has no name"));
+        assert!(message(json!({"name": "a", "value": 1})).contains("spec.containers[0].env[1].value is not a text"));
     }
 }
