@@ -96,10 +96,18 @@ impl Namespaces {
             return health.set(Condition::Namespaces, Ok(()));
         };
         health.set(Condition::Namespaces, Err("the namespaces were not listed yet".to_owned()));
-        let on = |event| {
-            if self.take(event) {
-                health.set(Condition::Namespaces, Ok(()));
+        let mut listed = false;
+        let on = |seen| match seen {
+            Ok(event) => {
+                if self.take(event) {
+                    listed = true;
+                    health.set(Condition::Namespaces, Ok(()));
+                }
             }
+            Err(error) if !listed => {
+                health.set(Condition::Namespaces, Err(format!("the namespaces can't be listed: {error}")));
+            }
+            Err(_) => {}
         };
         events("namespaces", api.clone(), "", vitals, on).await;
     }

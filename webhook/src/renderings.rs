@@ -151,7 +151,11 @@ impl Renderings {
     pub async fn run(self: Arc<Self>, first: Rendering, withdrawn: Vec<String>) {
         let Some(source) = &self.source else { return };
         let fields = format!("metadata.name={RENDERINGS_CONFIG_MAP}");
-        let watch = events("renderings", source.api.clone(), &fields, &source.vitals, |event| self.on(event));
+        let watch = events("renderings", source.api.clone(), &fields, &source.vitals, |seen| {
+            if let Ok(event) = seen {
+                self.on(event);
+            }
+        });
         tokio::join!(watch, self.keep(source, first, withdrawn));
     }
 

@@ -58,7 +58,12 @@ async fn trigger<K>(watch: &str, api: Api<PartialObjectMeta<K>>, name: &str, vit
 where
     K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
 {
-    events(watch, api, &format!("metadata.name={name}"), vitals, |_| changed.notify_one()).await;
+    events(watch, api, &format!("metadata.name={name}"), vitals, |seen| {
+        if seen.is_ok() {
+            changed.notify_one();
+        }
+    })
+    .await;
 }
 
 struct Managed {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::future::{Future as _, poll_fn};
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -9,14 +10,16 @@ use k8s_openapi::api::core::v1::Namespace;
 use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use prometheus::Registry;
+use sandgate_testkit::api_server::ApiServer;
 use sandgate_webhook::cluster::client_of;
 use sandgate_webhook::cluster::vitals::Vitals;
+use sandgate_webhook::health::Health;
 use sandgate_webhook::namespaces::{Namespaces, NotKnown};
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-use crate::scene::{Scene, admin, eventually};
+use crate::scene::{Scene, admin, client, eventually};
 
 fn vitals() -> (Registry, Vitals) {
     let registry = Registry::new();
@@ -107,6 +110,21 @@ async fn an_api_server_that_hangs_costs_a_second_and_no_more_than_64_calls() {
     assert_eq!((late, busy, fetches(&registry)), (64, 36, 64.0));
     // The bound is 1 s; the rest is for a busy machine.
     assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_right_is_named_while_the_namespaces_were_not_listed() {
+    let nobody = client(&ApiServer::shared().kubeconfig("nobody-in-particular", &[])).await;
+    let health = Arc::new(Health::default());
+    let watch = tokio::spawn(Namespaces::new(nobody, vitals().1).run(health.clone()));
+    eventually("the right is named", async || {
+        let unmet = health.unmet().join("\n");
+        let named =
+            r#"the namespaces can't be listed: namespaces is forbidden: User "nobody-in-particular" cannot list"#;
+        if unmet.contains(named) && !unmet.contains("Status {") { Ok(()) } else { Err(unmet) }
+    })
+    .await;
+    watch.abort();
 }
 
 #[tokio::test(flavor = "multi_thread")]
