@@ -7,5 +7,6 @@ pub mod ends;
 pub mod health_port;
 pub mod healthcheck;
 pub mod logging;
+pub mod memory;
 pub mod metrics;
 pub mod open_files;

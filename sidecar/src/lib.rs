@@ -27,7 +27,6 @@ pub mod meter;
 pub mod metrics;
 pub mod pace;
 pub mod passthrough;
-pub mod process;
 pub mod proxy;
 pub mod refusal;
 pub mod relay;

@@ -10,11 +10,11 @@ use mimalloc::MiMalloc;
 use sandgate_service::command_line::{WRONG_USAGE, in_words};
 use sandgate_service::ends::Ends;
 use sandgate_service::logging::{self, Log};
-use sandgate_service::{healthcheck, open_files};
+use sandgate_service::{healthcheck, memory, open_files};
 use sandgate_sidecar::check::{self, CheckError};
 use sandgate_sidecar::cli::{self, Action};
 use sandgate_sidecar::settings::Settings;
-use sandgate_sidecar::{environment, process, run, serve};
+use sandgate_sidecar::{environment, run, serve};
 use tokio::runtime::Builder;
 use tracing::{info, warn};
 
@@ -39,11 +39,11 @@ fn main() -> ExitCode {
 fn perform(action: Action, variables: &[(OsString, OsString)]) -> anyhow::Result<u8> {
     match action {
         Action::Serve(settings) => {
-            let _log = prepare(&settings, &[process::hide_memory(), open_files::raise_limit()])?;
+            let _log = prepare(&settings, &[memory::hide(), open_files::raise_limit()])?;
             block_on(settings.workers, until_a_signal(*settings))?
         }
         Action::Run(settings, options) => {
-            let _log = prepare(&settings, &[process::hide_memory()])?;
+            let _log = prepare(&settings, &[memory::hide()])?;
             block_on(settings.workers, run::run(*settings, options))
         }
         Action::Healthcheck { address, wait } => {
@@ -82,6 +82,7 @@ fn report(error: &anyhow::Error) {
 /// The log, and in it what went less well until it was there.
 fn prepare(settings: &Settings, steps: &[Result<(), String>]) -> anyhow::Result<Log> {
     let log = logging::start(settings.log_format, &settings.log_level)?;
+    logging::take_panics();
     for warning in settings.warnings.iter().chain(steps.iter().filter_map(|step| step.as_ref().err())) {
         warn!("{warning}");
     }

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use mimalloc::MiMalloc;
 use sandgate_service::command_line::{WRONG_USAGE, in_words};
-use sandgate_service::{healthcheck, logging};
+use sandgate_service::{healthcheck, logging, memory};
 use sandgate_webhook::cli::{self, Action};
 use sandgate_webhook::config::{self, Config, LoadError};
 use sandgate_webhook::{explain, inject, report, serve};
@@ -32,6 +32,9 @@ fn perform(action: Action) -> anyhow::Result<ExitCode> {
         Action::Serve(serve) => {
             let _log = logging::start(serve.log_format, &serve.log_level)?;
             logging::take_panics();
+            if let Err(problem) = memory::hide() {
+                tracing::warn!("{problem}");
+            }
             let runtime = Builder::new_multi_thread().enable_all().build().context("the runtime cannot be started")?;
             let served = runtime.block_on(serve::serve(&serve));
             // What is being read or asked must not keep the process.

@@ -1,14 +1,12 @@
-//! What the process asks of the kernel for itself. Nothing here is needed for correctness, so a failure is reported
-//! and not fatal.
+//! Keeping the memory of the process, in which a key lies, from others. A failure is reported and not fatal.
 
 use nix::sys::prctl;
 
-/// Keeps the memory, in which the CA's key lies, from other processes of the same user: no ptrace, no core dump, no
-/// `/proc/PID/mem`.
+/// Keeps the memory from other processes of the same user: no ptrace, no core dump, no `/proc/PID/mem`.
 ///
 /// # Errors
 /// Why the kernel refused, with what that means.
-pub fn hide_memory() -> Result<(), String> {
+pub fn hide() -> Result<(), String> {
     prctl::set_dumpable(false)
         .map_err(|error| format!("the memory of this process stays readable to its user: {error}"))
 }
@@ -19,7 +17,7 @@ mod tests {
 
     #[test]
     fn the_process_is_not_dumpable_afterwards() {
-        hide_memory().unwrap();
+        hide().unwrap();
         assert!(!prctl::get_dumpable().unwrap());
     }
 }
