@@ -7,6 +7,7 @@ mod answer;
 mod ca_mode;
 mod calls;
 mod debugging;
+mod example;
 mod failures;
 mod kubectl;
 mod modes;
