@@ -13,9 +13,10 @@ use sandgate_contract::TRUST_DIR;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::config::{ApiServer, Config};
+use crate::config::{ApiServer, Ca, CaMode, Config};
 use crate::mode::Mode;
-use crate::names::POLICY_VOLUME;
+use crate::names::{CA_VOLUME, POLICY_VOLUME};
+use crate::pod;
 use crate::resources::Resources;
 
 /// How clients in a pod name the API server: the variable is the kubelet's, which expands it in every container.
@@ -92,6 +93,7 @@ impl Rendering {
     #[must_use]
     pub fn config(&self, ours: &Config) -> Config {
         let mut config = ours.clone();
+        self.read_into(&mut config);
         let Some(given) = &self.given else { return config };
         config.policy.config_map.clone_from(&given.policy);
         let sidecar = &mut config.sidecar;
@@ -106,6 +108,21 @@ impl Rendering {
             }
         }
         config
+    }
+
+    /// Sets what the container and the volumes themselves say: UID, ports, and where the CA comes from.
+    fn read_into(&self, config: &mut Config) {
+        let uid = self.container.pointer("/securityContext/runAsUser").and_then(Value::as_u64);
+        let port = |name| pod::named(&self.container, "ports", name)?.1.get("containerPort")?.as_u64()?.try_into().ok();
+        let sidecar = &mut config.sidecar;
+        sidecar.uid = uid.and_then(|uid| uid.try_into().ok()).unwrap_or(sidecar.uid);
+        sidecar.proxy_port = port("proxy").unwrap_or(sidecar.proxy_port);
+        sidecar.health_port = port("health").unwrap_or(sidecar.health_port);
+        let ca = self.volumes.iter().find(|volume| pod::text(volume, "/name") == Some(CA_VOLUME));
+        match ca.and_then(|volume| pod::text(volume, "/secret/secretName")) {
+            Some(name) => config.ca = Ca { mode: CaMode::Secret, secret_name: name.to_owned() },
+            None => config.ca.mode = CaMode::Pod,
+        }
     }
 
     /// The first 12 hexadecimal digits of the SHA-256 of its JSON, with keys in order.

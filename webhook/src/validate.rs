@@ -33,7 +33,17 @@ pub fn validate(situation: &Situation<'_>, request: &Request) -> Decision {
 
 /// The decision on the final pod: all that is asked before the patch is asked again, and then what only the end shows.
 fn created(situation: &Situation<'_>, pod: &Value) -> Result<Decision, Vec<Refusal>> {
-    let again = mutate::create(situation, pod);
+    let sidecar = genuine::sidecar(situation, pod);
+    // A pod is judged by what its sidecar was made with: in a rollout, that may be another replica's configuration.
+    let other = match sidecar {
+        Genuine::Accepted { rendering, .. } => Some((rendering, rendering.config(situation.config))),
+        _ => None,
+    };
+    let judged = match &other {
+        Some((rendering, config)) => &Situation { rendering, config, ..*situation },
+        None => situation,
+    };
+    let again = mutate::create(judged, pod);
     let skipped = again.as_ref().ok().filter(|decision| decision.reason.outcome() == Outcome::Skipped);
     if let Some(skipped) = skipped.filter(|_| situation.mode != Mode::Required) {
         // The warning, if there is one, has been given with the patch.
@@ -44,22 +54,17 @@ fn created(situation: &Situation<'_>, pod: &Value) -> Result<Decision, Vec<Refus
     if refusals.iter().any(|refusal| refusal.reason == Reason::Malformed) {
         return Err(refusals);
     }
-    let rendering = match genuine::sidecar(situation, pod) {
+    match sidecar {
         Genuine::Absent => return absent(situation, pod, refusals),
         Genuine::Ours { difference, index } => {
             let place = format!("initContainers[{index}] {CONTAINER_NAME:?}");
             return Err(not_genuine(&place, &difference, refusals));
         }
         Genuine::Foreign { place, difference } => return Err(not_genuine(&place, &difference, refusals)),
-        Genuine::Current { .. } => situation.rendering,
-        Genuine::Accepted { rendering, .. } => rendering,
-    };
-    // With another shape than a pod's, or too many containers, there is nothing to complete.
-    if refusals.iter().any(|refusal| refusal.reason == Reason::Malformed) {
-        return Err(refusals);
+        Genuine::Current { .. } | Genuine::Accepted { .. } => {}
     }
     let mut late: Vec<Refusal> = precedes(situation, pod).collect();
-    late.extend(incomplete(situation, rendering, pod, |container| container.list != List::Ephemeral));
+    late.extend(incomplete(situation, judged.rendering, pod, |container| container.list != List::Ephemeral));
     verdict(situation, refusals, late)
 }
 

@@ -81,6 +81,28 @@ fn a_sidecar_that_is_not_genuine_is_refused_by_its_field_in_every_mode() {
 }
 
 #[test]
+fn a_pod_is_judged_by_the_configuration_that_its_sidecar_was_made_with() {
+    let mut theirs = sample(Mode::Required);
+    theirs.config.ca.mode = CaMode::Secret;
+    theirs.config.sidecar.uid = 20_202;
+    theirs.config.sidecar.proxy_port = 18_080;
+    theirs.rendering = Rendering::new(&theirs.config, &[]);
+    let ours = Sample { accepted: vec![theirs.rendering.clone()], ..sample(Mode::Required) };
+    // What we would refuse, and the replica with the other configuration does not.
+    let port = with(&plain(), "/spec/containers/0/ports/-", json!({"containerPort": 8080}));
+    let uid = with(&plain(), "/spec/containers/0/securityContext/runAsUser", json!(10_101));
+    for pod in [port, uid] {
+        assert!(mutate::create(&ours.situation(), &pod).is_err());
+        assert_eq!(create(&ours, &theirs.injected(&pod)).reason, Reason::Verified);
+    }
+    // And the other way round.
+    let uid = with(&theirs.pod(), "/spec/containers/0/securityContext/runAsUser", json!(20_202));
+    assert_eq!(create(&ours, &uid).reason, Reason::SidecarUid);
+    let enabled = Sample { mode: Mode::Enabled, ..ours };
+    assert_eq!(create(&enabled, &theirs.pod()).reason, Reason::CaMode);
+}
+
+#[test]
 fn an_earlier_rendering_and_an_accepted_image_are_verified() {
     let mut sample = sample(Mode::Required);
     let earlier = sample.pod();
