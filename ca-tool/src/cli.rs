@@ -58,7 +58,7 @@ Examples:
   $ sandgate-ca generate --out ca --subject 'Sandboxes of team A' --organization Example --days 365
       In the directory ca, with a name that people recognise, for a year.
 
-  $ sandgate-ca generate --out ca --permit api.github.com --permit '*.pypi.org'
+  $ sandgate-ca generate --out ca --permit api.github.com --permit '*.example.com'
       A CA whose certificates clients accept only for these names and those below them.
 
   $ sandgate-ca generate --out ca --force

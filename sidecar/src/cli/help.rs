@@ -51,7 +51,7 @@ pub(super) const CHECK: &str = "Say how a policy judges one request, by which ru
 pub(super) const CHECK_EXAMPLES: &str = "\
 Examples:
   sandgate-sidecar check --policy policy.yaml GET https://api.github.com/zen
-  sandgate-sidecar check --policy policy.yaml POST https://pypi.org/simple/ || echo refused
+  sandgate-sidecar check --policy policy.yaml POST https://www.example.com/ || echo refused
 
 Exit codes: 0 allowed, 1 refused, 64 for wrong usage.";
 

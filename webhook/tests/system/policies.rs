@@ -5,8 +5,10 @@ use serde_json::json;
 use crate::kubectl::Kubectl;
 use crate::stage::{Space, Stage, eventually};
 
-const SOUND: &str = "version: 1\ndestinations:\n  - id: pypi\n    host: pypi.org\n    allow: [{methods: [GET]}]\n";
-const BROKEN: &str = "version: 2\ndestinations:\n  - id: pypi\n    hosts: pypi.org\n    allow: [{methods: GET}]\n";
+const SOUND: &str =
+    "version: 1\ndestinations:\n  - id: index\n    host: index.example.com\n    allow: [{methods: [GET]}]\n";
+const BROKEN: &str =
+    "version: 2\ndestinations:\n  - id: index\n    hosts: index.example.com\n    allow: [{methods: GET}]\n";
 
 fn config_map(name: &str, label: &str, policy: &str) -> String {
     let labels = if label.is_empty() { json!({}) } else { json!({"sandgate.dev/policy": label}) };
