@@ -71,10 +71,18 @@ async fn accept(listener: TcpListener, endpoints: Arc<Mutex<Vec<Endpoint>>>) {
             endpoints.iter().filter(|endpoint| endpoint.ready).map(|endpoint| endpoint.reviews).collect()
         };
         turn += 1;
-        // Where nobody is ready the connection is closed at once.
-        let Some(&address) = ready.get(turn % ready.len().max(1)) else { continue };
+        // Where nobody is ready the connection is closed at once. Who ended since the last probe is passed over, as
+        // one that is being ended is in a cluster, where nobody waits for a probe to know that.
+        let start = turn % ready.len().max(1);
         tokio::spawn(async move {
-            let Ok(mut other) = TcpStream::connect(address).await else { return };
+            let mut other = None;
+            for address in ready.iter().cycle().skip(start).take(ready.len()) {
+                other = TcpStream::connect(address).await.ok();
+                if other.is_some() {
+                    break;
+                }
+            }
+            let Some(mut other) = other else { return };
             let _broken = copy_bidirectional(&mut stream, &mut other).await;
         });
     }

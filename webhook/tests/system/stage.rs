@@ -29,7 +29,7 @@ const POLL: Duration = Duration::from_millis(25);
 /// The configuration of the manifests with what a process on loopback needs, and `sidecar` on top.
 pub(crate) fn config(sidecar: &str) -> String {
     format!(
-        "server: {{listen: '127.0.0.1:0', adminListen: '127.0.0.1:0', drainDelay: 2s, drainGrace: 20s}}\n\
+        "server: {{listen: '127.0.0.1:0', adminListen: '127.0.0.1:0', drainDelay: 6s, drainGrace: 20s}}\n\
          dns: {{servers: [10.96.0.10]}}\n{sidecar}"
     )
 }
