@@ -7,6 +7,7 @@
 
 pub mod api;
 pub mod kubectl;
+pub mod node;
 pub mod objects;
 pub mod origins;
 pub mod report;
@@ -14,4 +15,5 @@ pub mod runner;
 pub mod sandgate;
 pub mod space;
 pub mod stage;
+pub mod stream;
 pub mod wait;

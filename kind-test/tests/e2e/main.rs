@@ -3,12 +3,25 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
 
+mod alone;
+mod attacks;
+mod debugging;
+mod jobs;
+mod limits;
 mod manager;
+mod modes;
+mod neighbour;
+mod policy;
+mod refusals;
+mod start;
 mod traffic;
 
 use std::process::ExitCode;
 
+use sandgate_kind_test::space::{Space, status_of};
+use sandgate_kind_test::wait::eventually;
 use sandgate_kind_test::{runner, sandgate};
+use serde_json::Value;
 
 fn main() -> ExitCode {
     // Words are part of names: `a refused host` finds `a_refused_host_...`.
@@ -16,5 +29,41 @@ fn main() -> ExitCode {
     let filter = filter.trim().replace(' ', "_");
     sandgate::wait_until_ready();
     sandgate::provide_runtime_class();
-    runner::run(&[manager::TESTS, traffic::TESTS], &filter)
+    let mut tests = vec![
+        manager::TESTS,
+        traffic::TESTS,
+        start::TESTS,
+        jobs::TESTS,
+        modes::TESTS,
+        refusals::TESTS,
+        policy::TESTS,
+        limits::TESTS,
+        debugging::TESTS,
+        neighbour::TESTS,
+    ];
+    tests.extend(attacks::TESTS);
+    tests.extend(alone::TESTS);
+    runner::run(&tests, &filter)
+}
+
+/// A spec that the API server made, without what only it may write.
+pub(crate) fn cleaned(mut spec: Value) -> Value {
+    let volumes = spec["volumes"].as_array_mut().unwrap();
+    volumes.retain(|volume| !volume["name"].as_str().unwrap().starts_with("kube-api-access"));
+    for list in ["containers", "initContainers"] {
+        for container in spec[list].as_array_mut().unwrap() {
+            let mounts = container["volumeMounts"].as_array_mut().unwrap();
+            mounts.retain(|mount| !mount["name"].as_str().unwrap().starts_with("kube-api-access"));
+        }
+    }
+    spec
+}
+
+/// Waits until the sidecar of a pod was restarted so many times, and is ready.
+#[track_caller]
+pub(crate) fn restarted(space: &Space, pod: &str, times: u32) {
+    eventually("the sidecar was restarted", || {
+        let status = status_of(&space.pod(pod), "auth-proxy");
+        if status["restartCount"] == times && status["ready"] == true { Ok(()) } else { Err(status.to_string()) }
+    });
 }

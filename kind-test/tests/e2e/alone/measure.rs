@@ -1,0 +1,67 @@
+//! What the sidecar costs. Runs only where it is asked for: `make e2e TEST=measure`. docs/kind-test.md has the figures.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use sandgate_kind_test::api::{self, RUNTIME};
+use sandgate_kind_test::objects::{labelled, pod, pod_running};
+use sandgate_kind_test::report::say;
+use sandgate_kind_test::runner::Test;
+use sandgate_kind_test::space::Space;
+use sandgate_kind_test::stage::Stage;
+use sandgate_kind_test::tests;
+use sandgate_kind_test::wait::throughout;
+
+pub(crate) const TESTS: &[Test] = tests!(Measurement:
+    the_time_that_the_sidecar_adds_to_the_start_of_a_pod,
+    memory_and_processor_time_of_an_idle_sidecar,
+);
+
+/// How many pods of each kind.
+const PODS: usize = 20;
+/// How long a sidecar is left alone.
+const IDLE: Duration = Duration::from_secs(60);
+
+fn the_time_that_the_sidecar_adds_to_the_start_of_a_pod(stage: &Stage) {
+    let space = stage.namespace("enabled");
+    let (mut with, mut without) = (Vec::new(), Vec::new());
+    for number in 0..PODS {
+        with.push(start_of(&space, &format!("with-{number}"), "true"));
+        without.push(start_of(&space, &format!("without-{number}"), "false"));
+    }
+    for (name, times) in [("with the sidecar", &mut with), ("without", &mut without)] {
+        times.sort_by(f64::total_cmp);
+        say(&format!("from the request that creates it to the workload's first line, {name}: {}", quantiles(times)));
+    }
+}
+
+/// Seconds from before the creation to the time that the workload prints. Both are clocks of the machine with the node.
+fn start_of(space: &Space, name: &str, inject: &str) -> f64 {
+    let pod = labelled(pod_running(name, "date +%s.%N"), inject);
+    let begun = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64();
+    RUNTIME.block_on(api::create(&space.path("pods"), &pod)).unwrap();
+    space.ended(name, "Succeeded");
+    let printed = space.logs(name, "workload");
+    printed.parse::<f64>().unwrap() - begun
+}
+
+fn quantiles(sorted: &[f64]) -> String {
+    let (median, p95) = (f64::midpoint(sorted[PODS / 2 - 1], sorted[PODS / 2]), sorted[PODS * 95 / 100 - 1]);
+    format!("median {median:.2} s, p95 {p95:.2} s of {PODS}")
+}
+
+fn memory_and_processor_time_of_an_idle_sidecar(stage: &Stage) {
+    let space = stage.namespace("required");
+    let started = space.start(&pod("one"));
+    let url = format!("http://{}:8081/metrics", started["status"]["podIP"].as_str().unwrap());
+    let metric = |name: &str| {
+        let metrics = space.sh("one", &format!("curl -sS --noproxy '*' {url}")).accepted().output;
+        let line =
+            metrics.lines().find(|line| line.starts_with(&format!("{name} "))).unwrap_or_else(|| panic!("{metrics}"));
+        line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()
+    };
+    let before = metric("process_cpu_seconds_total");
+    throughout(IDLE, "the sidecar idles", || Ok(()));
+    let used = metric("process_cpu_seconds_total") - before;
+    let memory = metric("process_resident_memory_bytes") / 1024.0 / 1024.0;
+    say(&format!("an idle sidecar: {memory:.1} MiB resident, {used:.2} s of processor time in {} s", IDLE.as_secs()));
+}
