@@ -12,7 +12,7 @@ demo: ## build, and show a pod that gets its sidecar, an allowed and a refused r
 	@scripts/demo
 
 test: test-tools api-server ## run every test that needs no cluster
-	$(CARGO) test --locked --workspace
+	$(CARGO) test --locked
 
 golden: ## write what the webhook's golden tests expect; look at the diff before you commit it
 	UPDATE_GOLDEN=1 $(CARGO) test --locked -p sandgate-webhook --test golden --test offline
