@@ -13,9 +13,9 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 /// What the name server of this test must never be asked from outside the sandbox.
-pub const MARKER: &str = "sandgate-test-marker";
+pub(crate) const MARKER: &str = "sandgate-test-marker";
 /// Addresses that the decoy has: a metadata service, public ones (of documentation), and a private one.
-pub const FORBIDDEN: [&str; 6] =
+pub(crate) const FORBIDDEN: [&str; 6] =
     ["169.254.169.254", "203.0.113.80", "203.0.113.53", "10.123.45.67", "2001:db8::80", "2001:db8::53"];
 
 /// The policy: an origin of ours, whose address is a private one.
@@ -27,14 +27,14 @@ destinations:
     private_cidrs: [172.16.0.0/12, 192.168.0.0/16, 10.0.0.0/8]
 ";
 
-pub struct Sandbox {
+pub(crate) struct Sandbox {
     dir: TempDir,
     project: String,
 }
 
 impl Sandbox {
     /// The one that another test uses now, or a new one.
-    pub fn shared() -> Arc<Self> {
+    pub(crate) fn shared() -> Arc<Self> {
         static SHARED: Mutex<Weak<Sandbox>> = Mutex::new(Weak::new());
         // A test that failed while it waited leaves nothing half done behind this lock.
         let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
@@ -75,7 +75,7 @@ impl Sandbox {
     }
 
     /// A script of the repository, for this sandbox instead of the one that `make sandbox` has.
-    pub fn command(&self, script: &str) -> Command {
+    pub(crate) fn command(&self, script: &str) -> Command {
         let mut command = Command::new(repository(script));
         command.current_dir(repository(""));
         let files = format!("docker-compose.yml:{}", self.dir.path().join("override.yaml").display());
@@ -86,26 +86,26 @@ impl Sandbox {
         command
     }
 
-    pub fn compose(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn compose(&self, arguments: &[&str]) -> Command {
         let mut command = self.command("scripts/compose");
         command.args(["--progress", "quiet"]).args(arguments);
         command
     }
 
     /// Runs a command in a service's container.
-    pub fn exec(&self, service: &str, command: &[&str]) -> Said {
+    pub(crate) fn exec(&self, service: &str, command: &[&str]) -> Said {
         run(self.compose(&["exec", "-T", service]).args(command))
     }
 
     /// Runs a shell's line in the workload; it must succeed, and what it printed comes back.
-    pub fn says(&self, line: &str) -> String {
+    pub(crate) fn says(&self, line: &str) -> String {
         let said = self.exec("workload", &["sh", "-c", line]);
         assert_eq!(said.code, Some(0), "{line}: {said:#?}");
         said.out
     }
 
     /// Runs a Python program in a service's container, and reads the JSON that it prints.
-    pub fn python(&self, service: &str, program: &str, arguments: &[&str]) -> Value {
+    pub(crate) fn python(&self, service: &str, program: &str, arguments: &[&str]) -> Value {
         let mut command = self.compose(&["exec", "-T", service, "python3", "-"]);
         command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("it starts");
@@ -116,18 +116,18 @@ impl Sandbox {
     }
 
     /// All that a service's container printed.
-    pub fn log(&self, service: &str) -> String {
+    pub(crate) fn log(&self, service: &str) -> String {
         must(&mut self.compose(&["logs", "--no-log-prefix", service]))
     }
 
     /// What Docker knows of a service's container.
-    pub fn inspect(&self, service: &str) -> Value {
+    pub(crate) fn inspect(&self, service: &str) -> Value {
         let id = must(&mut self.compose(&["ps", "--quiet", service]));
         inspect(id.trim())
     }
 
     /// The interface of this machine that is a network of the sandbox.
-    pub fn bridge(&self, network: &str) -> String {
+    pub(crate) fn bridge(&self, network: &str) -> String {
         let name = format!("{}_{network}", self.project);
         let id = must(&mut docker(&["network", "inspect", "--format={{.Id}}", &name]));
         format!("br-{}", &id[..12])
