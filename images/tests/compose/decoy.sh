@@ -1,12 +1,8 @@
 #!/bin/sh
-# The decoy: takes the addresses that nobody may reach and those of both networks' gateways, then reports each packet that
-# comes for them.
+# The decoy: takes the addresses that nobody may reach and that of the open network's gateway, then reports each packet
+# that comes for them.
 set -eu
-interface() {
-    ip -o -4 address show | awk -v net="$1" 'index($4, net) == 1 { print $2 }'
-}
-ip address add 172.31.250.1/29 dev "$(interface 172.31.250.)"
-open=$(interface 172.31.251.)
+open=$(ip -o -4 address show | awk 'index($4, "172.31.251.") == 1 { print $2 }')
 ip address add 172.31.251.1/29 dev "$open"
 ip -6 address add fd5a::1/64 dev "$open" nodad
 for address in $FORBIDDEN; do

@@ -6,6 +6,7 @@ import ssl
 class Origin(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         self.send_response(200)
+        self.send_header("Content-Length", "7")
         self.end_headers()
         self.wfile.write(b"origin\n")
 

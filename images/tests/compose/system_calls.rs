@@ -12,7 +12,7 @@ use crate::sandbox::Sandbox;
 const TRIED: &str = include_str!("system_calls.py");
 
 /// What needs a capability: it is refused without the profile too, by the kernel itself.
-const NEEDS_A_CAPABILITY: [&str; 16] = [
+const NEEDS_A_CAPABILITY: [&str; 17] = [
     "acct",
     "bpf",
     "chroot",
@@ -26,6 +26,7 @@ const NEEDS_A_CAPABILITY: [&str; 16] = [
     "pivot_root",
     "quotactl",
     "reboot",
+    "settimeofday",
     "swapon",
     "umount2",
     "socket AF_PACKET",

@@ -38,8 +38,13 @@ fn nothing_gets_out_of_the_workload_where_all_of_it_would_from_an_open_network()
 
     let met = probe(&sandbox, "workload");
     for (way, met) in met.as_object().expect("an object") {
-        let refused = ["ENETUNREACH", "EADDRNOTAVAIL", "EHOSTUNREACH"].contains(&met.as_str().unwrap_or_default());
-        assert!(refused || (way == "dns" && met == "no such name"), "{way} met {met}");
+        let met = met.as_str().unwrap_or_default();
+        // Where an engine gives it a route to a gateway that does not exist, the kernel takes the datagram all the same.
+        let nowhere = ["ENETUNREACH", "EADDRNOTAVAIL", "EHOSTUNREACH", "nothing came back"].contains(&met);
+        assert!(
+            nowhere || (way == "dns" && met == "no such name") || (way.starts_with("udp") && met == "sent"),
+            "{way} met {met}"
+        );
     }
     assert_eq!(met.as_object().map(serde_json::Map::len), Some(2 * FORBIDDEN.len() + 1));
     // The question for the name goes to the sidecar, where nobody answers: it is seen in the sandbox, as a sign that the
@@ -69,16 +74,18 @@ fn nothing_gets_out_of_the_workload_where_all_of_it_would_from_an_open_network()
 }
 
 #[test]
-fn the_workload_has_no_route_but_to_the_sidecar_and_cannot_make_one() {
+fn the_workload_has_no_route_to_anybody_but_the_sidecar_and_cannot_make_one() {
     let sandbox = Sandbox::shared();
     let routes = sandbox.says("ip -4 route; ip -6 route show default");
-    let lines: Vec<&str> = routes.lines().collect();
-    assert!(lines.len() == 1 && lines[0].starts_with("172.31.250.0/29 dev eth0"), "{routes}");
-    let said = sandbox.exec("workload", &["ip", "route", "add", "default", "via", "172.31.250.2"]);
-    assert!(said.code != Some(0) && said.err.contains("not permitted"), "{said:#?}");
-    // This machine itself is not there, so neither is anything that listens on all of its addresses.
+    // Older engines name a gateway in a network without a way out too. There is none at that address.
+    let others = routes.lines().filter(|route| !route.starts_with("172.31.250.0/29 dev eth0 "));
+    assert!(others.clone().all(|route| route.trim() == "default via 172.31.250.1 dev eth0"), "{routes}");
     let host = sandbox.exec("watcher", &["ip", "-4", "-o", "address"]);
-    assert!(host.code == Some(0) && !host.out.contains("172.31.250."), "{host:#?}");
+    assert!(host.code == Some(0) && host.out.contains("127.0.0.1") && !host.out.contains("172.31.250."), "{host:#?}");
+    for change in [["replace", "default", "via", "172.31.250.2"], ["add", "203.0.113.0/24", "via", "172.31.250.2"]] {
+        let said = sandbox.exec("workload", &[&["ip", "route"], &change[..]].concat());
+        assert!(said.code != Some(0) && said.err.contains("not permitted"), "{said:#?}");
+    }
 }
 
 /// The sidecar is on both networks; it is a proxy, not a router, for it has no right to be one.
