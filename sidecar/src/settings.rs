@@ -79,7 +79,8 @@ table::settings! {
         hosts_file: Option<PathBuf> = "", "FILE", optional(value::path);
         /// An address for a name by hand, as curl writes it. The address checks still hold for it.
         resolve: Vec<Resolve> = "", "HOST:PORT:ADDR", many(value::resolve);
-        /// A file of PEM roots that origins may be verified with, besides the public ones.
+        /// A file of PEM roots that origins may be verified with, besides the public ones; or a directory of such files,
+        /// where there may be none.
         upstream_ca: Vec<PathBuf> = "", "FILE", many(value::path);
     }
     "Time limits" {

@@ -2,6 +2,7 @@
 //!
 //! Verification is always on. There is no verifier in this crate but the one of rustls.
 
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -44,9 +45,24 @@ pub fn base_roots(extra: &[PathBuf]) -> Result<RootCertStore, String> {
     let public = TLS_SERVER_ROOT_CERTS.iter().filter_map(|root| webpki::anchor_from_trusted_cert(root).ok());
     let mut roots = RootCertStore { roots: public.collect() };
     for path in extra {
-        add_roots(&mut roots, path)?;
+        for file in files(path)? {
+            add_roots(&mut roots, &file)?;
+        }
     }
     Ok(roots)
+}
+
+/// The file itself, or those of a directory but for hidden ones, which a Kubernetes volume keeps for itself.
+fn files(path: &Path) -> Result<Vec<PathBuf>, String> {
+    if !path.is_dir() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let named = |error: io::Error| format!("{}: {error}", path.display());
+    let entries: Result<Vec<_>, _> = fs::read_dir(path).map_err(named)?.collect();
+    let visible = |entry: &fs::DirEntry| !entry.file_name().as_encoded_bytes().starts_with(b".");
+    let mut files: Vec<_> = entries.map_err(named)?.into_iter().filter(visible).map(|entry| entry.path()).collect();
+    files.sort();
+    Ok(files)
 }
 
 /// The configurations for a rule's options, over the operator's roots.
@@ -130,7 +146,8 @@ fn certificate_code(error: &CertificateError) -> Code {
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
-    use std::fs;
+
+    use sandgate_testkit::pki::TestCa;
 
     use super::*;
     use crate::trust::TrustFiles;
@@ -145,6 +162,22 @@ mod tests {
         let of_verifier = verifying.roots.iter().map(|anchor| anchor.subject.to_vec());
         assert!(verifying.roots.len() > 100);
         assert_eq!(of_bundle.collect::<HashSet<_>>(), of_verifier.collect::<HashSet<_>>());
+    }
+
+    #[test]
+    fn a_directory_has_any_number_of_files_with_roots_and_hidden_ones_are_not_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = [dir.path().to_owned()];
+        let public = base_roots(&path).unwrap().roots.len();
+        fs::write(dir.path().join("..data"), "hidden").unwrap();
+        for (name, subject) in [("a.crt", "A"), ("b.crt", "B")] {
+            fs::write(dir.path().join(name), TestCa::named(subject).root_pem()).unwrap();
+        }
+        assert_eq!(base_roots(&path).unwrap().roots.len(), public + 2);
+        fs::write(dir.path().join("c.crt"), "nothing").unwrap();
+        assert!(base_roots(&path).unwrap_err().contains("c.crt: no PEM certificate"));
+        let missing = [dir.path().join("missing")];
+        assert!(base_roots(&missing).unwrap_err().contains("missing"), "a name that is nothing is a mistake");
     }
 
     #[test]

@@ -78,7 +78,8 @@ fn arguments(config: &Config, dns: &[SocketAddr]) -> Vec<String> {
     arguments.push(format!("--trust-path={TRUST_DIR}"));
     arguments.extend(dns.iter().map(|server| format!("--dns={server}")));
     if sidecar.upstream_ca_config_map.is_some() {
-        arguments.push(format!("--upstream-ca={}/{}", volumes::UPSTREAM_CA_DIR, volumes::UPSTREAM_CA_KEY));
+        // The directory, for the file is not there where the namespace lacks the ConfigMap.
+        arguments.push(format!("--upstream-ca={}", volumes::UPSTREAM_CA_DIR));
     }
     arguments.push(format!("--log-level={}", sidecar.log_level));
     arguments

@@ -123,5 +123,5 @@ fn the_policys_volume_has_the_name_that_is_asked_for_and_is_optional() {
         Rendering::new(&config, &[])
     };
     assert_eq!(upstream.volumes.last().unwrap()["configMap"]["name"], "roots");
-    assert!(arguments(&upstream).contains(&"--upstream-ca=/etc/sandgate/upstream-ca/ca.crt"));
+    assert!(arguments(&upstream).contains(&"--upstream-ca=/etc/sandgate/upstream-ca"));
 }
