@@ -6,13 +6,17 @@ use http::{Method, Request};
 use kube::Client;
 use serde_json::Value;
 use tokio::runtime::Runtime;
+use tokio::sync::OnceCell;
 
 /// All that waits for the network runs here.
 pub static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().expect("a runtime can be started"));
 
-static CLIENT: LazyLock<Client> = LazyLock::new(|| {
-    RUNTIME.block_on(async { Client::try_default().await.expect("KUBECONFIG names a cluster that can be reached") })
-});
+static CLIENT: OnceCell<Client> = OnceCell::const_new();
+
+async fn client() -> &'static Client {
+    let connect = || async { Client::try_default().await.expect("KUBECONFIG names a cluster that can be reached") };
+    CLIENT.get_or_init(connect).await
+}
 
 /// What the API server said to a request that it did not grant.
 #[derive(Debug)]
@@ -60,7 +64,7 @@ async fn send(method: Method, path: &str, body: Option<&Value>) -> Result<Value,
     let body = body.map(|object| object.to_string().into_bytes()).unwrap_or_default();
     let request = Request::builder().method(method).uri(path).header("content-type", kind);
     let request = request.body(body).expect("the path of a request is one");
-    CLIENT.request(request).await.map_err(|error| match error {
+    client().await.request(request).await.map_err(|error| match error {
         kube::Error::Api(status) => Refusal { code: status.code, message: status.message.clone() },
         other => Refusal { code: 0, message: other.to_string() },
     })

@@ -4,8 +4,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use serde_json::{Value, json};
 
-use crate::api;
+use crate::api::{self, RUNTIME};
 use crate::kubectl::{Printed, kubectl};
+use crate::stage::config_map;
 use crate::wait::eventually;
 
 /// The namespace of the webhook.
@@ -28,13 +29,25 @@ pub fn manifests(verb: &str) -> Printed {
     kubectl(&[verb, "-k", OVERLAY], "")
 }
 
-/// Waits until the Deployment is as it should be, and the API server has its certificate: a pod gets its sidecar.
+/// Waits until the Deployment is as it should be, without replicas of before that still answer, and the API server reaches it
+/// and trusts its certificate.
 ///
 /// # Panics
 /// Where that takes too long, or Sandgate is not there at all.
 pub fn wait_until_ready() {
     let _ready = system("rollout status deployment/sandgate-webhook --timeout=180s").accepted();
+    eventually("no replica of before is left", || {
+        let ending = replicas().iter().filter(|pod| pod["metadata"]["deletionTimestamp"].is_string()).count();
+        if ending == 0 { Ok(()) } else { Err(format!("{ending} are")) }
+    });
     let _bundles = eventually("every entry has its caBundle", ca_bundles);
+    // The node's table of Services is some moments behind, longer where there was no replica.
+    let policy = config_map("sandgate-policy", "policy.yaml", "version: 1\ndestinations: []\n");
+    eventually("a policy is looked at", || {
+        RUNTIME
+            .block_on(api::create("/api/v1/namespaces/default/configmaps?dryRun=All", &policy))
+            .map_err(|refusal| refusal.message)
+    });
 }
 
 /// The caBundles of all entries, base64.

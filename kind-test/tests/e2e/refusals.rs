@@ -29,82 +29,79 @@ fn annotated(key: &str, value: &str) -> Value {
     with(pod("one"), &json!({"metadata": {"annotations": {key: value}}}))
 }
 
-/// Pods that a required namespace refuses, what the refusal says, and whether they are valid without the webhook.
-fn refused() -> Vec<(Value, &'static [&'static str], bool)> {
-    let volume = |kind: &Value| spec(&json!({"volumes": [with(json!({"name": "own"}), kind)]}));
-    let mounted = |kind: &Value, path: &str| {
-        let mut pod = volume(kind);
-        pod["spec"]["containers"][0]["volumeMounts"] = json!([{"name": "own", "mountPath": path}]);
-        pod
-    };
-    let secret = json!({"secret": {"secretName": "sandbox-proxy-ca"}});
-    let from = json!([{"name": "KEY", "valueFrom": {"secretKeyRef": {"name": "sandbox-proxy-ca", "key": "tls.key"}}}]);
-    let mut foreign = pod("one");
-    foreign["spec"]["containers"][0]["name"] = "auth-proxy".into();
-    let mut foreign_volume = spec(&json!({"volumes": [{"name": "sandgate-ca", "emptyDir": {}}]}));
-    foreign_volume["spec"]["containers"][0]["volumeMounts"] = json!([]);
+/// A pod, what its refusal in a required namespace says, and whether it is valid where nobody asks.
+type Case = (Value, &'static [&'static str], bool);
+
+/// A pod with a volume.
+fn volume(kind: &Value) -> Value {
+    spec(&json!({"volumes": [with(json!({"name": "own"}), kind)]}))
+}
+
+/// A pod with an empty volume of its own at a path.
+fn mounted(path: &str) -> Value {
+    let mut pod = volume(&json!({"emptyDir": {}}));
+    pod["spec"]["containers"][0]["volumeMounts"] = json!([{"name": "own", "mountPath": path}]);
+    pod
+}
+
+/// What the labels and annotations say.
+fn asking() -> Vec<Case> {
+    let resources = "sandgate.dev/sidecar-resources";
     vec![
         (labelled(pod("one"), "yes"), &["label sandgate.dev/inject is \"yes\"", "write \"true\" or \"false\""], false),
         (labelled(pod("one"), "false"), &["requires the sidecar", "remove the label"], true),
-        (spec(&json!({"hostNetwork": true})), &["uses the node's network (hostNetwork: true)"], true),
-        (foreign, &["not the sidecar that Sandgate makes", "rename the container or leave it out"], true),
-        (foreign_volume, &["volume \"sandgate-ca\"", "the name is Sandgate's"], true),
-        (
-            workload(&json!({"volumeMounts": [{"name": "sandgate-ca", "mountPath": "/key"}]})),
-            &["uses Sandgate's volume \"sandgate-ca\" in volumeMounts"],
-            false,
-        ),
-        (
-            workload(&json!({"ports": [{"containerPort": 8080}]})),
-            &["declares port 8080", "let it listen elsewhere"],
-            true,
-        ),
-        (workload(&json!({"ports": [{"containerPort": 8081}]})), &["declares port 8081"], true),
-        (volume(&secret), &["names the Secret \"sandbox-proxy-ca\"", "leave it out"], true),
-        (workload(&json!({"env": from})), &["names the Secret \"sandbox-proxy-ca\" in env"], true),
-        (workload(&json!({"envFrom": [{"secretRef": {"name": "sandbox-proxy-ca"}}]})), &["in envFrom"], true),
-        (
-            annotated("sandgate.dev/policy", "own"),
-            &["names the policy \"own\"", "sandgate.dev/pod-policy=allowed"],
-            true,
-        ),
-        (annotated("sandgate.dev/sidecar-resources", "much"), &["sandgate.dev/sidecar-resources"], true),
-        (
-            annotated("sandgate.dev/sidecar-resources", "{\"limits\":{\"memory\":\"1Mi\"}}"),
-            &["limits", "memory", "1Mi"],
-            true,
-        ),
-        (
-            volume(&json!({"hostPath": {"path": "/"}})),
-            &["directory of the node (hostPath)", "use another kind of volume"],
-            true,
-        ),
-        (
-            volume(&json!({"nfs": {"server": "nfs.example.com", "path": "/"}})),
-            &["mounted by the node itself (nfs)"],
-            true,
-        ),
-        (
-            workload(&json!({"securityContext": {"privileged": true}})),
-            &["privileged", "against Pod Security \"baseline\""],
-            true,
-        ),
-        (
-            workload(&json!({"securityContext": {"capabilities": {"add": ["SYS_PTRACE"]}}})),
-            &["SYS_PTRACE", "leave them out"],
-            true,
-        ),
-        (spec(&json!({"hostPID": true})), &["shares a namespace of the node (hostPID: true)"], true),
-        (workload(&json!({"ports": [{"containerPort": 80, "hostPort": 80}]})), &["hostPort", "use a Service"], true),
-        (spec(&json!({"shareProcessNamespace": true})), &["shareProcessNamespace is true"], true),
-        (workload(&json!({"securityContext": {"runAsUser": 10101}})), &["runs as the sidecar's UID 10101"], true),
-        (
-            mounted(&json!({"emptyDir": {}}), "/etc//proxy-ca"),
-            &["over the proxy's trust files", "choose a path outside"],
-            true,
-        ),
-        (mounted(&json!({"emptyDir": {}}), "/etc/x/../proxy-ca/java"), &["over the proxy's trust files"], true),
+        (annotated("sandgate.dev/policy", "own"), &["names the policy \"own\"", "pod-policy=allowed"], true),
+        (annotated(resources, "much"), &["sandgate.dev/sidecar-resources"], true),
+        (annotated(resources, "{\"limits\":{\"memory\":\"1Mi\"}}"), &["limits", "memory", "1Mi"], true),
     ]
+}
+
+/// What clashes with the sidecar's own.
+fn clashing() -> Vec<Case> {
+    let named = json!({"secretKeyRef": {"name": "sandbox-proxy-ca", "key": "tls.key"}});
+    let key = json!({"volumeMounts": [{"name": "sandgate-ca", "mountPath": "/key"}]});
+    let own = json!({"volumes": [{"name": "sandgate-ca", "emptyDir": {}}]});
+    vec![
+        (
+            workload(&json!({"name": "auth-proxy"})),
+            &["not the sidecar that Sandgate makes", "rename the container"],
+            true,
+        ),
+        (spec(&own), &["volume \"sandgate-ca\"", "the name is Sandgate's"], true),
+        (workload(&key), &["uses Sandgate's volume \"sandgate-ca\" in volumeMounts"], false),
+        (workload(&json!({"ports": [{"containerPort": 8080}]})), &["port 8080", "let it listen elsewhere"], true),
+        (workload(&json!({"ports": [{"containerPort": 8081}]})), &["declares port 8081"], true),
+        (
+            volume(&json!({"secret": {"secretName": "sandbox-proxy-ca"}})),
+            &["\"sandbox-proxy-ca\"", "leave it out"],
+            true,
+        ),
+        (workload(&json!({"env": [{"name": "KEY", "valueFrom": named}]})), &["\"sandbox-proxy-ca\" in env"], true),
+        (workload(&json!({"envFrom": [{"secretRef": {"name": "sandbox-proxy-ca"}}]})), &["in envFrom"], true),
+    ]
+}
+
+/// Ways around the sidecar, or into it.
+fn evading() -> Vec<Case> {
+    let context = |context: &Value| workload(&json!({"securityContext": context}));
+    let nfs = json!({"nfs": {"server": "nfs.example.com", "path": "/"}});
+    vec![
+        (spec(&json!({"hostNetwork": true})), &["uses the node's network (hostNetwork: true)"], true),
+        (spec(&json!({"hostPID": true})), &["shares a namespace of the node (hostPID: true)"], true),
+        (spec(&json!({"shareProcessNamespace": true})), &["shareProcessNamespace is true"], true),
+        (volume(&json!({"hostPath": {"path": "/"}})), &["directory of the node (hostPath)", "use another kind"], true),
+        (volume(&nfs), &["mounted by the node itself (nfs)"], true),
+        (context(&json!({"privileged": true})), &["privileged", "against Pod Security \"baseline\""], true),
+        (context(&json!({"capabilities": {"add": ["SYS_PTRACE"]}})), &["SYS_PTRACE", "leave them out"], true),
+        (context(&json!({"runAsUser": 10101})), &["runs as the sidecar's UID 10101"], true),
+        (workload(&json!({"ports": [{"containerPort": 80, "hostPort": 80}]})), &["hostPort", "use a Service"], true),
+        (mounted("/etc//proxy-ca"), &["over the proxy's trust files", "choose a path outside"], true),
+        (mounted("/etc/x/../proxy-ca/java"), &["over the proxy's trust files"], true),
+    ]
+}
+
+fn refused() -> impl Iterator<Item = Case> {
+    asking().into_iter().chain(clashing()).chain(evading())
 }
 
 fn each_refusal_is_shown_by_kubectl_with_the_field_and_what_to_do(stage: &Stage) {
@@ -159,7 +156,11 @@ fn a_broken_policy_is_refused_with_its_lines(stage: &Stage) {
     let space = stage.bare_namespace("enabled", &json!({}));
     let broken = "version: 1\ndestinations:\n  - id: one\n    hosts: api.example.com\n  - id: one\n    host: '*'\n";
     let printed = space.try_apply(&config_map("sandgate-policy", "policy.yaml", broken));
-    printed.refused_with(&["policies.validate.sandgate.dev", "line 4", "hosts", "line 6"]);
+    printed.refused_with(&[
+        "policies.validate.sandgate.dev",
+        "policy.yaml:4: destinations[0].hosts: there is no such field; did you mean host?",
+        "policy.yaml:6: destinations[1].host: a bare *",
+    ]);
     let _good =
         space.try_apply(&config_map("sandgate-policy", "policy.yaml", "version: 1\ndestinations: []\n")).accepted();
 }

@@ -3,7 +3,7 @@
 use sandgate_kind_test::objects::{container, pod, pod_of, running};
 use sandgate_kind_test::origins::Origins;
 use sandgate_kind_test::runner::Test;
-use sandgate_kind_test::space::{container_of, is_injected};
+use sandgate_kind_test::space::container_of;
 use sandgate_kind_test::stage::Stage;
 use sandgate_kind_test::tests;
 use serde_json::{Value, json};
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 pub(crate) const TESTS: &[Test] = tests!(Shared:
     a_forged_sidecar_runs_where_nobody_looks_and_is_refused_everywhere_else,
     a_sidecar_of_ours_with_other_arguments_is_made_anew,
-    a_misplaced_sidecar_of_ours_is_put_first,
+    a_misplaced_sidecar_of_ours_is_refused,
     an_init_container_can_not_stand_before_the_sidecar,
 );
 
@@ -58,7 +58,7 @@ fn a_sidecar_of_ours_with_other_arguments_is_made_anew(stage: &Stage) {
     refused.shows(&["host_not_allowed"]);
 }
 
-fn a_misplaced_sidecar_of_ours_is_put_first(stage: &Stage) {
+fn a_misplaced_sidecar_of_ours_is_refused(stage: &Stage) {
     let mut spec = made(stage);
     let early = running("early", "echo early");
     spec["initContainers"].as_array_mut().unwrap().insert(0, early);
@@ -66,7 +66,9 @@ fn a_misplaced_sidecar_of_ours_is_put_first(stage: &Stage) {
     unguarded.start(&pod_of("one", spec.clone()));
     assert_eq!(unguarded.pod("one")["spec"]["initContainers"][0]["name"], "early");
     let required = stage.namespace("required");
-    assert!(is_injected(&required.start(&pod_of("one", spec))));
+    required
+        .try_apply(&pod_of("one", spec))
+        .refused_with(&["initContainers[0] \"early\" starts before the sidecar and has no proxy"]);
 }
 
 fn an_init_container_can_not_stand_before_the_sidecar(stage: &Stage) {

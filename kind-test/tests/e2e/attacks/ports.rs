@@ -58,8 +58,8 @@ def take(address):
             time.sleep(0.001)
             continue
         print("took", address, flush=True)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        return
+        server.serve_forever()
+
 for address in [("127.0.0.1", 8080), ("0.0.0.0", 8081)]:
     threading.Thread(target=take, args=(address,)).start()
 "#;
