@@ -91,6 +91,13 @@ impl Metrics {
         for closed in Closed::ALL {
             self.closed.with_label_values(&[closed.name()]).inc_by(0);
         }
+        for path in [Path::Mutate, Path::Validate] {
+            for mode in [Mode::Required, Mode::Enabled, Mode::Unlabelled] {
+                for reason in [Reason::Missing, Reason::NotGenuine] {
+                    self.review(path, Some(mode), reason).inc_by(0);
+                }
+            }
+        }
         for path in Path::ALL {
             let _ = self.admission_duration.with_label_values(&[path.name()]);
         }
@@ -98,10 +105,13 @@ impl Metrics {
 
     /// Counts an answered review, and what it took from its last byte on. `mode` is that of the call's path.
     pub fn admitted(&self, path: Path, mode: Option<Mode>, reason: Reason, took: Duration) {
-        let mode = mode.map_or("", Mode::name);
-        let labels = [path.name(), mode, reason.outcome().name(), reason.code()];
-        self.admissions.with_label_values(&labels).inc();
+        self.review(path, mode, reason).inc();
         self.admission_duration.with_label_values(&[path.name()]).observe(took.as_secs_f64());
+    }
+
+    fn review(&self, path: Path, mode: Option<Mode>, reason: Reason) -> IntCounter {
+        let mode = mode.map_or("", Mode::name);
+        self.admissions.with_label_values(&[path.name(), mode, reason.outcome().name(), reason.code()])
     }
 
     /// Counts an HTTP request that was answered with an error instead of a review.

@@ -7,6 +7,7 @@ use k8s_openapi::api::admissionregistration::v1::{
 };
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client};
+use prometheus::IntGaugeVec;
 use rustls::RootCertStore;
 use rustls::client::verify_server_cert_signed_by_trust_anchor;
 use rustls::client::verify_server_name;
@@ -16,7 +17,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use serde_json::{Value, json};
 
-use crate::cluster::call;
+use crate::cluster::{call, vitals::Vitals};
 use crate::config;
 
 /// Which of the two.
@@ -71,6 +72,11 @@ pub(super) enum Unverified {
 }
 
 impl Configuration {
+    /// Whether the API server asks anybody because of it: it is there, and has entries.
+    fn is_present(&self) -> bool {
+        self.entries.as_ref().is_some_and(|entries| !entries.is_empty())
+    }
+
     /// Whether every entry's caBundle is `bundle`, to the byte. One without entries is as it has to be.
     pub(super) fn is_complete(&self, bundle: &str) -> bool {
         let entries = self.entries.as_ref();
@@ -142,22 +148,29 @@ pub(super) struct Bundles {
     pub(super) mutating: Api<MutatingWebhookConfiguration>,
     pub(super) validating: Api<ValidatingWebhookConfiguration>,
     names: [String; 2],
+    present: IntGaugeVec,
 }
 
 impl Bundles {
-    pub(super) fn new(client: &Client, config: &config::Certificate) -> Self {
+    pub(super) fn new(client: &Client, config: &config::Certificate, vitals: &Vitals) -> Self {
         Self {
             mutating: Api::all(client.clone()),
             validating: Api::all(client.clone()),
             names: [config.mutating_configuration.clone(), config.validating_configuration.clone()],
+            present: vitals.configuration_present.clone(),
         }
     }
 
-    /// Reads both.
+    /// Reads both, and measures whether they are there.
     pub(super) async fn read(&self) -> Result<[Configuration; 2], kube::Error> {
         let mutating = call(self.mutating.get_opt(&self.names[0])).await?;
         let validating = call(self.validating.get_opt(&self.names[1])).await?;
-        Ok([self.mutating(mutating), self.validating(validating)])
+        let both = [self.mutating(mutating), self.validating(validating)];
+        for configuration in &both {
+            let present = i64::from(configuration.is_present());
+            self.present.with_label_values(&[configuration.kind.label()]).set(present);
+        }
+        Ok(both)
     }
 
     /// Writes `bundle` into every entry that has another. What the configuration is then; the same where nothing was
@@ -269,5 +282,8 @@ mod tests {
         let missing = Configuration { entries: None, ..configuration(&[]) };
         assert!(matches!(missing.verify(&chain, "hook.system.svc"), Err(Unverified::Missing(_))));
         assert!(!missing.is_complete("x"));
+        let empty = configuration(&[]);
+        let present = [&missing, &empty, &configuration(&["x"])].map(Configuration::is_present);
+        assert_eq!(present, [false, false, true], "through one without entries nobody is asked");
     }
 }

@@ -19,7 +19,7 @@ const LOOK: u32 = 30;
 
 /// Reads the pair for ever.
 pub(super) async fn run(mut keeper: Keeper, directory: &Path) {
-    let bundles = Bundles::new(&keeper.client, &keeper.config);
+    let bundles = Bundles::new(&keeper.client, &keeper.config, &keeper.vitals);
     let mut last = None;
     for round in (0..LOOK).cycle() {
         let read = read(directory);

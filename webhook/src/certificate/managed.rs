@@ -39,7 +39,7 @@ const MOST_STEPS: usize = 16;
 pub(super) async fn run(keeper: Keeper) {
     let changed = Arc::new(Notify::new());
     let secrets: Api<Secret> = Api::namespaced(keeper.client.clone(), &keeper.identity.namespace);
-    let bundles = Bundles::new(&keeper.client, &keeper.config);
+    let bundles = Bundles::new(&keeper.client, &keeper.config, &keeper.vitals);
     let (config, client, vitals) = (keeper.config.clone(), keeper.client.clone(), keeper.vitals.clone());
     let timing = Timing { rotate_before: config.rotate_before, trust_delay: config.trust_delay };
     let secret_metadata = Api::namespaced(client.clone(), &keeper.identity.namespace);

@@ -13,6 +13,8 @@ pub struct Vitals {
     pub(crate) expiry: IntGaugeVec,
     /// `sandgate_webhook_ca_bundle_repairs_total{configuration}`: `mutating` and `validating`.
     pub(crate) repairs: IntCounterVec,
+    /// `sandgate_webhook_configuration_present{configuration}`: `mutating` and `validating`, once they were read.
+    pub(crate) configuration_present: IntGaugeVec,
     /// `sandgate_webhook_ca_rotation_stage`: 0 while there is one CA, 1 while a new one is only trusted, 2 while it
     /// signs and the old one is still trusted.
     pub(crate) rotation_stage: IntGauge,
@@ -51,6 +53,12 @@ impl Vitals {
                 "How often a caBundle was not as it has to be and was written.",
                 "configuration",
             )?,
+            configuration_present: gauges(
+                "sandgate_webhook_configuration_present",
+                "Whether the webhook configuration is there and has entries (1); 0: the API server asks nobody. No series \
+                 where it can't be read.",
+                "configuration",
+            )?,
             rotation_stage: IntGauge::new(
                 "sandgate_webhook_ca_rotation_stage",
                 "0: one CA. 1: a new CA is trusted, the old one signs. 2: the new CA signs, the old one is trusted.",
@@ -69,6 +77,7 @@ impl Vitals {
         registry.register(Box::new(vitals.watch_errors.clone()))?;
         registry.register(Box::new(vitals.expiry.clone()))?;
         registry.register(Box::new(vitals.repairs.clone()))?;
+        registry.register(Box::new(vitals.configuration_present.clone()))?;
         registry.register(Box::new(vitals.rotation_stage.clone()))?;
         registry.register(Box::new(vitals.fetches.clone()))?;
         registry.register(Box::new(vitals.renderings.clone()))?;

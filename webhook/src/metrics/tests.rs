@@ -41,6 +41,20 @@ fn every_row_of_the_tables_is_counted_from_zero() {
 }
 
 #[test]
+fn a_final_pod_without_a_genuine_sidecar_is_counted_from_zero() {
+    let metrics = Metrics::new();
+    for path in ["mutate", "validate"] {
+        for mode in ["required", "enabled", "unlabelled"] {
+            for reason in ["missing", "not_genuine"] {
+                let labels = format!("mode=\"{mode}\",outcome=\"refused\",path=\"{path}\",reason=\"{reason}\"");
+                let series = format!("sandgate_webhook_admissions_total{{{labels}}}");
+                assert_eq!(value(&metrics, &series), Some(0.0), "{series}");
+            }
+        }
+    }
+}
+
+#[test]
 fn only_the_configuration_in_force_has_a_hash() {
     let metrics = Metrics::new();
     metrics.configuration_loaded("aaa");
@@ -89,6 +103,7 @@ fn used() -> Metrics {
     vitals.watch_errors.with_label_values(&["namespaces"]).inc();
     vitals.expiry.with_label_values(&["ca"]).set(1);
     vitals.repairs.with_label_values(&["mutating"]).inc();
+    vitals.configuration_present.with_label_values(&["mutating"]).set(1);
     metrics
 }
 

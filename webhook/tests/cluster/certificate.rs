@@ -118,6 +118,23 @@ async fn a_configuration_that_is_deleted_and_made_again_is_filled_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_configuration_that_is_deleted_or_emptied_is_measured_until_it_is_back() {
+    let scene = Scene::new("measured").await;
+    let replica = scene.replica("a");
+    replica.ready().await;
+    replica.configurations_present(&[1.0, 1.0]).await;
+    scene.validating().delete("measured", &DeleteParams::default()).await.unwrap();
+    replica.configurations_present(&[1.0, 0.0]).await;
+    assert_eq!(replica.unmet(Condition::Certificate), "", "it serves on, for whoever still calls");
+    let none = Patch::Merge(json!({"webhooks": []}));
+    scene.mutating().patch("measured", &PatchParams::default(), &none).await.unwrap();
+    replica.configurations_present(&[0.0, 0.0]).await;
+    scene.mutating().delete("measured", &DeleteParams::default()).await.unwrap();
+    scene.create_configurations().await;
+    replica.configurations_present(&[1.0, 1.0]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_serving_certificate_is_renewed_before_it_ends() {
     let mut scene = Scene::new("mismatch").await;
     scene.config.certificate.serving_lifetime = Duration::from_secs(3);

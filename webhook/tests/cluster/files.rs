@@ -55,6 +55,7 @@ async fn files_are_reloaded_by_content_and_a_broken_pair_keeps_the_old_one() {
     replica.ready().await;
     assert!(scene.secret().await.is_none(), "nothing is written");
     assert!(scene.bundles_are(&first).await);
+    replica.configurations_present(&[1.0, 1.0]).await;
 
     fs::write(directory.path().join("tls.key"), KeyPair::generate().unwrap().serialize_pem()).unwrap();
     let second = write(directory.path(), "files");
@@ -90,4 +91,5 @@ async fn without_the_right_to_see_the_configurations_a_sound_pair_will_do() {
         if why.is_empty() { Ok(()) } else { Err(why) }
     })
     .await;
+    replica.configurations_present(&[]).await;
 }

@@ -199,6 +199,19 @@ impl Replica {
         rustls::client::verify_server_name(&own, &self.service.as_str().try_into().unwrap()).map_err(text)
     }
 
+    /// Waits until the mutating and the validating configuration are measured so.
+    pub(crate) async fn configurations_present(&self, expected: &[f64]) {
+        eventually("it is measured", async || {
+            let families = self.registry.gather();
+            let family = families.iter().find(|family| family.name() == "sandgate_webhook_configuration_present");
+            // By label: `mutating`, then `validating`.
+            let metrics = family.map(|family| family.get_metric()).unwrap_or_default();
+            let found: Vec<f64> = metrics.iter().map(|metric| metric.get_gauge().get_value()).collect();
+            if found == expected { Ok(()) } else { Err(format!("{found:?} where {expected:?} are due")) }
+        })
+        .await;
+    }
+
     /// The value of a metric without labels, or of all its labels together.
     pub(crate) fn metric(&self, name: &str) -> f64 {
         let families = self.registry.gather();

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use sandgate_webhook::metrics::Metrics;
 use serde_json::{Value, json};
 
 use crate::builds::with;
@@ -79,6 +80,44 @@ fn every_value_of_a_label_that_is_asked_for_exists() {
                     assert!(row, "{label} {value} in {expression}");
                 }
             }
+        }
+    }
+}
+
+/// What `increase` and `rate` are asked of: a name of ours, and its matchers.
+fn counted(expression: &str) -> Vec<(&str, &str)> {
+    let calls = ["increase(", "rate("].into_iter().flat_map(|call| expression.split(call).skip(1));
+    let selectors = calls.map(|rest| rest.split('[').next().unwrap());
+    let split = selectors.map(|selector| selector.split_once('{').unwrap_or((selector, "")));
+    split.filter(|(name, _)| !FOREIGN.contains(name)).map(|(name, rest)| (name, rest.trim_end_matches('}'))).collect()
+}
+
+/// The matchers written out: one list of labels for each of the values that they let through.
+fn written_out(matchers: &str) -> Vec<Vec<String>> {
+    let mut all = vec![Vec::new()];
+    for matcher in matchers.split(',').map(str::trim).filter(|matcher| !matcher.is_empty()) {
+        let (label, values) = matcher.split_once('=').unwrap();
+        let values = values.trim_start_matches('~').trim_matches('"').split('|');
+        let labels: Vec<String> = values.map(|value| format!("{label}=\"{value}\"")).collect();
+        all =
+            all.iter().flat_map(|set| labels.iter().map(move |it| [set.as_slice(), &[it.clone()]].concat())).collect();
+    }
+    all
+}
+
+#[test]
+fn what_an_alert_counts_is_there_from_the_start_so_that_its_first_increase_is_one() {
+    let fresh = Metrics::new().encode();
+    let rules = rules();
+    let counted: Vec<_> = rules.iter().flat_map(|rule| counted(rule["expr"].as_str().unwrap())).collect();
+    assert!(counted.len() >= 6, "{counted:?}");
+    for (name, matchers) in counted {
+        for labels in written_out(matchers) {
+            let is_it = |line: &str| {
+                let rest = line.strip_prefix(name).filter(|rest| rest.starts_with(['{', ' ']));
+                rest.is_some_and(|rest| labels.iter().all(|label| rest.contains(label.as_str())))
+            };
+            assert!(fresh.lines().any(is_it), "{name} {labels:?} is not there before it is counted");
         }
     }
 }
