@@ -65,6 +65,7 @@ golden! {
     namespace_label_misspelt
     net_raw
     no_containers
+    no_service_account_token
     not_asked
     null_lists
     odd_shape

@@ -12,6 +12,7 @@ mod fields;
 mod gone;
 mod grpc;
 mod harness;
+mod hidden;
 mod http2;
 mod memory;
 mod names;

@@ -1,3 +1,6 @@
+use std::io;
+use std::sync::Mutex;
+
 use http::{Method, StatusCode};
 use http_body_util::BodyExt as _;
 use serde_json::json;
@@ -193,6 +196,61 @@ async fn http_is_taken_strictly_and_errors_say_what_to_do() {
         let series = format!("requests_rejected_total{{reason=\"{reason}\"}} {count}\n");
         assert!(text.contains(&series), "{series} in {text}");
     }
+}
+
+/// What is logged while `f` runs.
+async fn logged<T>(f: impl Future<Output = T>) -> (T, String) {
+    let lines = Arc::new(Mutex::new(Vec::new()));
+    let sink = Arc::clone(&lines);
+    let log = tracing_subscriber::fmt().with_ansi(false).with_writer(move || Sink(Arc::clone(&sink))).finish();
+    let guard = tracing::subscriber::set_default(log);
+    let output = f.await;
+    drop(guard);
+    let text = String::from_utf8(lines.lock().unwrap().clone()).unwrap();
+    (output, text)
+}
+
+struct Sink(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Sink {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn what_is_malformed_is_a_line_in_the_log_with_its_status_and_cause() {
+    let json = "application/json";
+    let large = vec![b' '; Config::default().server.max_body_bytes + 1];
+    let rows = [
+        (request(Method::POST, "/mutate/required", json, "{"), 400, "column 1"),
+        (request(Method::POST, "/mutate/required", json, ""), 400, "the body is empty"),
+        (request(Method::POST, "/mutate/required", json, large), 413, "server.maxBodyBytes"),
+        (request(Method::POST, "/mutate/required", "text/plain", "{}"), 415, "application/json"),
+        (request(Method::POST, "/mutate/nothing", json, "{}"), 404, "names no mode"),
+        (request(Method::GET, "/mutate/required", json, ""), 405, "POST"),
+    ];
+    for (request, status, cause) in rows {
+        let router = router(reviews());
+        let ((found, _), log) = logged(send(&router, request)).await;
+        assert_eq!(found.as_u16(), status);
+        let line = log.lines().next().unwrap_or_default();
+        let said = [" WARN ", "a request that is no review", &format!("status={status}"), cause];
+        assert!(said.iter().all(|words| line.contains(words)) && log.lines().count() == 1, "{status} {cause}: {log}");
+    }
+    let router = router(reviews());
+    let old = with("/apiVersion", "admission.k8s.io/v1beta1\u{1b}[2J".into());
+    let (denied, log) = logged(ask(&router, "/mutate/required", &old)).await;
+    assert_eq!(denied["allowed"], false);
+    let said = [" WARN ", "a review that cannot be answered", "v1beta1"].iter().all(|words| log.contains(words));
+    assert!(said && log.lines().count() == 1 && !log.contains('\u{1b}'), "{log}");
+    let (_, silent) = logged(send(&router, request(Method::POST, "/mutate/required", json, pod().to_string()))).await;
+    assert!(!silent.contains(" WARN "), "a review is none of them: {silent}");
 }
 
 #[tokio::test]

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use rustls::crypto::aws_lc_rs::sign::any_supported_type;
@@ -130,6 +132,17 @@ pub(crate) fn answered(fetched: &Fetched, review: &Value) -> Value {
     assert_eq!((&answer["apiVersion"], &answer["kind"]), (&"admission.k8s.io/v1".into(), &"AdmissionReview".into()));
     assert_eq!(answer["response"]["uid"], review["request"]["uid"]);
     answer["response"].take()
+}
+
+/// What `object` becomes by the patch of an answer that lets it in.
+pub(crate) fn patched(object: &Value, answer: &Value) -> Value {
+    assert_eq!(answer["allowed"], true, "{answer}");
+    let mut object = object.clone();
+    if let Some(patch) = answer["patch"].as_str() {
+        let patch: json_patch::Patch = serde_json::from_slice(&STANDARD.decode(patch).unwrap()).unwrap();
+        json_patch::patch(&mut object, &patch).unwrap();
+    }
+    object
 }
 
 /// A plain pod.

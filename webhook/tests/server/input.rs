@@ -1,13 +1,11 @@
 //! Bad input, as an API server would never send it: an error or a denial, never a panic, never a lost server.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::{Request, StatusCode};
 use sandgate_testkit::client::{bytes_body, pattern_body};
 use serde_json::{Value, json};
 
-use crate::harness::{NAME, Webhook, answered, config, pod, post, request, review, sent, start};
+use crate::harness::{NAME, Webhook, answered, config, patched, pod, post, request, review, sent, start};
 
 const PATH: &str = "/mutate/enabled";
 
@@ -24,17 +22,6 @@ fn with(pointer: &str, value: Option<Value>) -> Value {
         None => drop(parent.remove(field)),
     }
     review
-}
-
-/// What `object` becomes by an answer's patch.
-fn patched(object: &Value, answer: &Value) -> Value {
-    assert_eq!(answer["allowed"], true, "{answer}");
-    let mut object = object.clone();
-    if let Some(patch) = answer["patch"].as_str() {
-        let patch: json_patch::Patch = serde_json::from_slice(&STANDARD.decode(patch).unwrap()).unwrap();
-        json_patch::patch(&mut object, &patch).unwrap();
-    }
-    object
 }
 
 #[tokio::test]

@@ -6,5 +6,6 @@ mod drain;
 mod floods;
 mod harness;
 mod input;
+mod odd_pods;
 mod process;
 mod protocols;

@@ -3,6 +3,8 @@
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
+use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -37,7 +39,7 @@ impl Program {
     fn start(directory: &Path, kubeconfig: &Path) -> Self {
         let config = directory.join("config.yaml");
         fs::write(&config, CONFIG).unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_sandgate-webhook"))
+        let mut child = ours(env!("CARGO_BIN_EXE_sandgate-webhook"))
             .args(["serve", "--namespace", SYSTEM, "--pod-name", "webhook-0", "--config"])
             .arg(&config)
             .env("KUBECONFIG", kubeconfig)
@@ -79,6 +81,21 @@ impl Drop for Program {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// A program whose files in /proc would not be root's: under root, in a group that is nobody's.
+fn ours(program: &str) -> Command {
+    let mut command = Command::new(program);
+    if fs::metadata("/proc/self").unwrap().uid() == 0 {
+        command.gid(65532);
+    }
+    command
+}
+
+/// Whom the kernel names as owner of a process's memory: its user and group, or root and root where it is undumpable.
+fn owner(process: &Child) -> (u32, u32) {
+    let memory = fs::metadata(format!("/proc/{}/mem", process.id())).unwrap();
+    (memory.uid(), memory.gid())
 }
 
 fn from<T: DeserializeOwned>(value: Value) -> T {
@@ -192,6 +209,27 @@ async fn created(pods: &Api<Pod>, name: &str) -> Pod {
             Err(error) => panic!("{error}"),
         }
     }
+}
+
+#[test]
+fn the_memory_of_serve_with_the_cas_key_in_it_is_roots_alone() {
+    let mut other = ours("cat").stdin(Stdio::piped()).spawn().unwrap();
+    let plain = owner(&other);
+    assert_ne!(plain, (0, 0), "a program that hides nothing is its user's, or this test would show nothing");
+    drop(other.stdin.take());
+    other.wait().unwrap();
+
+    let directory = tempfile::tempdir().unwrap();
+    // Nobody answers at the API server's port: it serves on, and asks again and again.
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let kubeconfig = directory.path().join("kubeconfig");
+    let server = format!("http://{}", nobody.local_addr().unwrap());
+    let text = json!({"apiVersion": "v1", "kind": "Config", "current-context": "x",
+        "clusters": [{"name": "x", "cluster": {"server": server}}],
+        "contexts": [{"name": "x", "context": {"cluster": "x", "user": "x"}}], "users": [{"name": "x", "user": {}}]});
+    fs::write(&kubeconfig, text.to_string()).unwrap();
+    let program = Program::start(directory.path(), &kubeconfig);
+    assert_eq!(owner(&program.child), (0, 0));
 }
 
 #[tokio::test]
