@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-/// The longest that a command may take, as coreutils' `timeout` reads it: no test waits for one that hangs.
+/// The longest that a command may take: no test waits for one that hangs.
 const LIMIT: &str = "300";
 
 /// What a command printed.
@@ -25,8 +25,17 @@ pub struct Printed {
 /// Where it can't be started.
 #[must_use]
 pub fn kubectl(arguments: &[&str], input: &str) -> Printed {
+    kubectl_within(LIMIT, arguments, input)
+}
+
+/// The same, ended after a time as coreutils' `timeout` reads it, for what does not end by itself.
+///
+/// # Panics
+/// Where it can't be started.
+#[must_use]
+pub fn kubectl_within(limit: &str, arguments: &[&str], input: &str) -> Printed {
     let mut command = Command::new("timeout");
-    command.arg(LIMIT).arg(program()).args(arguments);
+    command.arg(limit).arg(program()).args(arguments);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
     // It may end without reading: what it says then is on its stderr.

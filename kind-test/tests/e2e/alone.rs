@@ -2,12 +2,12 @@
 
 mod certificate;
 mod down;
+mod flood;
 mod lifecycle;
-mod measure;
 mod rollout;
 mod secret;
 
 use sandgate_kind_test::runner::Test;
 
 pub(crate) const TESTS: &[&[Test]] =
-    &[secret::TESTS, down::TESTS, certificate::TESTS, rollout::TESTS, lifecycle::TESTS, measure::TESTS];
+    &[secret::TESTS, flood::TESTS, down::TESTS, certificate::TESTS, rollout::TESTS, lifecycle::TESTS];

@@ -14,6 +14,7 @@ pub(crate) const TESTS: &[Test] = tests!(Shared:
     pod_security_restricted_admits_an_injected_pod_that_runs,
     a_quota_and_a_limit_range_admit_the_examples_sandboxes_and_count_the_sidecar,
     a_guaranteed_pod_stays_guaranteed,
+    resources_of_a_whole_pod_are_raised_by_the_sidecars_and_it_runs,
     the_workload_can_be_resized_and_the_sidecar_can_not,
     an_in_cluster_client_reaches_the_api_server_where_it_is_direct_and_not_where_it_is_refused,
 );
@@ -78,6 +79,14 @@ fn a_guaranteed_pod_stays_guaranteed(stage: &Stage) {
     let same = json!({"cpu": "100m", "memory": "64Mi"});
     guaranteed["spec"]["containers"][0]["resources"] = json!({"requests": same, "limits": same});
     assert_eq!(space.start(&guaranteed)["status"]["qosClass"], "Guaranteed");
+}
+
+fn resources_of_a_whole_pod_are_raised_by_the_sidecars_and_it_runs(stage: &Stage) {
+    let space = stage.namespace("required");
+    let limits = json!({"limits": {"cpu": "500m", "memory": "128Mi"}});
+    let printed = space.try_apply(&with(pod("one"), &json!({"spec": {"resources": limits}}))).accepted();
+    printed.says(&["spec.resources"]);
+    assert_eq!(space.ready("one")["spec"]["resources"]["limits"], json!({"cpu": "1500m", "memory": "256Mi"}));
 }
 
 fn the_workload_can_be_resized_and_the_sidecar_can_not(stage: &Stage) {

@@ -9,6 +9,7 @@ mod debugging;
 mod jobs;
 mod limits;
 mod manager;
+mod measure;
 mod modes;
 mod neighbour;
 mod policy;
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
     ];
     tests.extend(attacks::TESTS);
     tests.extend(alone::TESTS);
+    tests.push(measure::TESTS);
     runner::run(&tests, &filter)
 }
 

@@ -12,6 +12,7 @@ pub(crate) const TESTS: &[Test] = tests!(Shared:
     each_cell_of_the_table_of_modes_is_as_kubectl_shows_it,
     a_namespace_that_is_applied_together_with_its_pods_has_its_mode_from_the_first,
     a_pod_without_a_sidecar_runs_as_it_would_without_sandgate,
+    a_pod_on_the_nodes_network_is_skipped_with_a_warning_and_runs,
 );
 
 /// What happens to a pod.
@@ -94,4 +95,12 @@ fn a_pod_without_a_sidecar_runs_as_it_would_without_sandgate(stage: &Stage) {
     let _labelled = plain.kubectl("label pod one sandgate.dev/inject=true").accepted();
     eventually("the pod is still ready", || if is_ready(&plain.pod("one")) { Ok(()) } else { Err("no".to_owned()) });
     assert!(!is_injected(&plain.pod("one")));
+}
+
+fn a_pod_on_the_nodes_network_is_skipped_with_a_warning_and_runs(stage: &Stage) {
+    let space = stage.namespace("enabled");
+    let mut host = pod("one");
+    host["spec"]["hostNetwork"] = true.into();
+    space.try_apply(&host).accepted().says(&["no sidecar: the pod uses the node's network"]);
+    assert!(!is_injected(&space.ready("one")));
 }

@@ -23,29 +23,45 @@ const IDLE: Duration = Duration::from_secs(60);
 
 fn the_time_that_the_sidecar_adds_to_the_start_of_a_pod(stage: &Stage) {
     let space = stage.namespace("enabled");
-    let (mut with, mut without) = (Vec::new(), Vec::new());
+    let (mut with, mut without, mut between) = (Vec::new(), Vec::new(), Vec::new());
     for number in 0..PODS {
-        with.push(start_of(&space, &format!("with-{number}"), "true"));
+        let name = format!("with-{number}");
+        with.push(start_of(&space, &name, "true"));
+        between.push(between_the_containers(&space, &name));
         without.push(start_of(&space, &format!("without-{number}"), "false"));
     }
-    for (name, times) in [("with the sidecar", &mut with), ("without", &mut without)] {
-        times.sort_by(f64::total_cmp);
-        say(&format!("from the request that creates it to the workload's first line, {name}: {}", quantiles(times)));
-    }
+    let request = "from the request that creates a pod to its workload's first line";
+    say(&format!("{request}, with the sidecar: {}", quantiles(&mut with)));
+    say(&format!("{request}, without: {}", quantiles(&mut without)));
+    say(&format!("from the sidecar's first line to the workload's: {}", quantiles(&mut between)));
 }
 
 /// Seconds from before the creation to the time that the workload prints. Both are clocks of the machine with the node.
 fn start_of(space: &Space, name: &str, inject: &str) -> f64 {
-    let pod = labelled(pod_running(name, "date +%s.%N"), inject);
+    let pod = labelled(pod_running(name, "date -u +%s.%N' '%H:%M:%S.%N"), inject);
     let begun = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64();
     RUNTIME.block_on(api::create(&space.path("pods"), &pod)).unwrap();
     space.ended(name, "Succeeded");
-    let printed = space.logs(name, "workload");
-    printed.parse::<f64>().unwrap() - begun
+    space.logs(name, "workload").split(' ').next().unwrap().parse::<f64>().unwrap() - begun
 }
 
-fn quantiles(sorted: &[f64]) -> String {
-    let (median, p95) = (f64::midpoint(sorted[PODS / 2 - 1], sorted[PODS / 2]), sorted[PODS * 95 / 100 - 1]);
+/// Seconds from the first line of the sidecar's log to the workload's.
+fn between_the_containers(space: &Space, name: &str) -> f64 {
+    let log = space.sidecar_logs(name);
+    let sidecar = log.split("\"timestamp\":\"").nth(1).unwrap_or_else(|| panic!("{log}"));
+    let time = sidecar.split(['T', 'Z']).nth(1).unwrap();
+    let workload = space.logs(name, "workload");
+    (second_of_the_day(workload.split(' ').nth(1).unwrap()) - second_of_the_day(time)).rem_euclid(86_400.0)
+}
+
+/// Of a time such as 21:58:55.532840.
+fn second_of_the_day(time: &str) -> f64 {
+    time.split(':').fold(0.0, |sum, part| sum * 60.0 + part.parse::<f64>().unwrap())
+}
+
+fn quantiles(times: &mut [f64]) -> String {
+    times.sort_by(f64::total_cmp);
+    let (median, p95) = (f64::midpoint(times[PODS / 2 - 1], times[PODS / 2]), times[PODS * 95 / 100 - 1]);
     format!("median {median:.2} s, p95 {p95:.2} s of {PODS}")
 }
 
