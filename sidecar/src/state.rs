@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::file;
@@ -28,10 +28,11 @@ pub fn check_place(settings: &Settings) -> Result<(), String> {
     for other in [trust, ca].into_iter().flatten() {
         keep_apart(("--state-dir", state), other)?;
     }
-    // No refusal: the mount point of an emptyDir has mode 0777.
-    if let Some(mode) = open_mode(state) {
+    // A volume of its own is for whoever mounts it to share or not, and that of an emptyDir always has mode 0777.
+    if let Some(mode) = open_mode(state).filter(|_| !is_mount_point(state)) {
         tracing::warn!(
-            "--state-dir {} may be written by other users (mode {mode:04o}): mount it in no container but the sidecar's",
+            "--state-dir {} may be written by other users (mode {mode:04o}): they could replace the key in it; give it a \
+             directory of the sidecar's user alone",
             state.display()
         );
     }
@@ -80,9 +81,21 @@ fn open_mode(dir: &Path) -> Option<u32> {
     (mode & OTHERS_MAY_WRITE != 0).then_some(mode)
 }
 
+fn is_mount_point(dir: &Path) -> bool {
+    let device = |path: &Path| fs::metadata(path).map(|found| found.dev()).ok();
+    device(dir) != device(&dir.join(".."))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_mount_point_is_told_from_a_directory() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(!is_mount_point(dir.path()));
+        assert!(is_mount_point(Path::new("/proc")));
+    }
 
     #[test]
     fn the_same_directory_and_one_inside_the_other_are_refused_whatever_they_are_called() {
