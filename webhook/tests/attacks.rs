@@ -68,6 +68,8 @@ fn containers_without_number_are_refused_before_each_gets_a_patch_of_its_own() {
     assert_eq!(both(&request)[0].reason, Reason::Injected);
     request.object["spec"]["initContainers"] = json!([{"name": "one-more"}]);
     refused_as_too_large(&request, "257 containers, and may have 256");
+    let page = include_str!("../../docs/webhook.md");
+    assert!(page.contains("more than\n  256 containers is refused (`malformed`)"), "docs/webhook.md has the bound");
 
     request.object = pod(&json!({}));
     let [injected, _] = both(&request);

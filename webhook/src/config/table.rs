@@ -179,7 +179,7 @@ const SIDECAR: &[Row] = rows! {
     /// What its log holds.
     sidecar.log_level: one(LOG_LEVEL) "sidecar.logLevel" "`error`, `warn`, `info`, `debug`, `trace`";
     /// A ConfigMap in the pod's namespace whose key `ca.crt` has further roots that origins are verified with. A
-    /// namespace without it has the public ones.
+    /// namespace without it has the public ones. Whoever may write ConfigMaps there, as ClusterRole `edit` may, can add roots.
     sidecar.upstream_ca_config_map: optional(SUBDOMAIN) "sidecar.upstreamCaConfigMap" "NAME";
 };
 
@@ -219,7 +219,7 @@ const SERVER: &[Row] = rows! {
     server.admin_listen: one(LISTENER) "server.adminListen" "ADDR:PORT";
     /// How long connections are still accepted after SIGTERM, for API servers that don't know yet. At most 1h.
     server.drain_delay: one(SHUTDOWN) "server.drainDelay" "TIME";
-    /// All of the shutdown, the delay included. Below the pod's grace period of 30 s. At most 1h.
+    /// All of the shutdown, the delay included. Below the pod's grace period, 35 s in the manifests. At most 1h.
     server.drain_grace: one(SHUTDOWN) "server.drainGrace" "TIME";
     /// Connections open at once, 16 to 1000000; past that the longest unused one is closed.
     server.max_connections: one(CONNECTIONS) "server.maxConnections" "N";

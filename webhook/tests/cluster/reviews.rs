@@ -126,5 +126,6 @@ async fn a_review_passes_again_within_seconds_after_a_bundle_was_emptied() {
     ask_for_config_maps(&scene, port).await;
     eventually("the API server calls", async || ask(&scene).await).await;
     scene.set_bundle("first", "").await;
+    // It is due within 2 s; the rest is for a busy machine.
     crate::scene::within(Duration::from_secs(5), "it calls again", async || ask(&scene).await).await;
 }

@@ -64,6 +64,30 @@ fn while_the_webhook_is_down_pods_that_want_it_are_refused_by_name_and_everythin
 }
 
 #[test]
+fn without_the_mutating_configuration_a_pod_without_a_genuine_sidecar_does_not_get_in() {
+    let stage = Stage::alone();
+    let required = with_pod(&stage, "unmutated-required", "required");
+    let enabled = with_pod(&stage, "unmutated-enabled", "enabled");
+    stage.admin.run("delete mutatingwebhookconfiguration sandgate-webhook").accepted();
+    eventually("nobody puts the sidecar in", || {
+        let answer = enabled.create("pods?dryRun=All", &plain("new"));
+        let sidecar = answer.is_accepted() && answer.body["spec"].get("initContainers").is_some();
+        if answer.is_accepted() && !sidecar { Ok(()) } else { Err(answer.message().to_owned()) }
+    });
+    required.pod(&plain("new")).refused_with(&["sidecar-present.sandgate.dev", "the Sandgate webhook did not run"]);
+    let answer = enabled.pod(&plain("new"));
+    assert!(answer.is_accepted() && answer.warned().contains("webhook was not called"), "{}", answer.warned());
+    // The admission policy looks for the name, and the webhook that still validates at everything else.
+    let mut forged = plain("forged");
+    forged["spec"]["initContainers"] = json!([{"name": "auth-proxy", "image": "busybox", "restartPolicy": "Always"}]);
+    for (space, mode) in [(&required, "required"), (&enabled, "enabled")] {
+        let called = format!("\"{mode}.validate.sandgate.dev\" denied the request");
+        space.pod(&forged).refused_with(&[&called, "is not the sidecar that Sandgate makes"]);
+    }
+    lives_on(&required);
+}
+
+#[test]
 fn without_the_webhook_configurations_required_namespaces_are_kept_by_the_admission_policies() {
     let stage = Stage::alone();
     let required = with_pod(&stage, "gone-required", "required");
