@@ -1,18 +1,48 @@
 # What there is to run. Each target installs what it lacks on a Debian machine with Rust.
 
 CARGO ?= cargo
+# For the shell as it stands: a command may have quotes and variables of its own.
+quote = '$(subst ','\'',$(value $1))'
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test golden bench-webhook check fmt test-tools check-tools api-server advisories clean
+.PHONY: help demo test e2e images images-local images-test sandbox sandbox-down cluster cluster-down check-down golden \
+	bench-webhook check fmt test-tools check-tools api-server advisories clean
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## build, and show a pod that gets its sidecar, an allowed and a refused request, without internet
 	@scripts/demo
 
 test: test-tools api-server ## run every test that needs no cluster
 	$(CARGO) test --locked
+
+e2e: ## the images on a real cluster, from nothing to gone; TEST='words' for the tests with these words in their names
+	@kind-test/run $(if $(TEST),$(call quote,TEST))
+
+images: ## build the images of sidecar and webhook, with Docker
+	@scripts/images
+
+images-local: ## the same where no image registry can be reached, on Debian
+	@scripts/images-local
+
+images-test: ## check the images that were built, and the sandbox of docker-compose.yml
+	$(CARGO) test --locked -p sandgate-images-test
+
+sandbox: ## run CMD='curl https://...' in a container whose only way out is the sidecar
+	@scripts/sandbox $(call quote,CMD)
+
+sandbox-down: ## take that container and its sidecar away
+	@scripts/sandbox --down
+
+cluster: ## make the cluster that the tests run on, with kind; says how to use it
+	@kind-test/up
+
+cluster-down: ## take that cluster away, and the Docker engine if it was started for it
+	@kind-test/down
+
+check-down: ## test that nothing of the cluster is left, however its making ended
+	@kind-test/check-down
 
 golden: ## write what the webhook's golden tests expect; look at the diff before you commit it
 	UPDATE_GOLDEN=1 $(CARGO) test --locked -p sandgate-webhook --test golden --test offline
@@ -41,4 +71,6 @@ advisories: check-tools ## look up known vulnerabilities of dependencies; needs 
 	target/tools/bin/cargo-deny --locked check advisories
 
 clean: ## remove everything that was built or installed here
+	kind-test/down
+	scripts/docker-engine stop
 	rm -rf target
