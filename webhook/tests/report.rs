@@ -143,21 +143,24 @@ fn it_lists_what_lacks_the_sidecar_or_has_an_old_one_with_owner_and_reason() {
     let output = report(&server.admin(), &["--output", "json"]);
     assert_eq!(output.status.code(), Some(1));
     let found = json_of(&output);
+    // Both renderings are of this version; the image's tag is another matter.
+    let made_by = json!(env!("CARGO_PKG_VERSION"));
     let rows: Vec<_> = found["pods"]
         .as_array()
         .unwrap()
         .iter()
         .map(|row| {
-            [&row["namespace"], &row["pod"], &row["finding"], &row["owner"]["name"], &row["image"]].map(Value::clone)
+            let (owner, image) = (&row["owner"]["name"], &row["image"]);
+            [&row["namespace"], &row["pod"], &row["finding"], owner, image, &row["version"]].map(Value::clone)
         })
         .collect();
     assert_eq!(
         rows,
         [
-            [json!("may"), json!("missing"), json!("missing"), json!("web-1"), json!(null)],
-            [json!("must"), json!("bare"), json!("missing"), json!(null), json!(null)],
-            [json!("must"), json!("foreign"), json!("foreign"), json!(null), json!("example/other:1")],
-            [json!("must"), json!("old"), json!("old"), json!("web-1"), json!("example/sidecar:1")],
+            [json!("may"), json!("missing"), json!("missing"), json!("web-1"), json!(null), json!(null)],
+            [json!("must"), json!("bare"), json!("missing"), json!(null), json!(null), json!(null)],
+            [json!("must"), json!("foreign"), json!("foreign"), json!(null), json!("example/other:1"), json!("1")],
+            [json!("must"), json!("old"), json!("old"), json!("web-1"), json!("example/sidecar:1"), made_by],
         ]
     );
     assert!(found["comparedWith"].as_str().unwrap().starts_with("what the webhook makes, field by field"), "{found}");

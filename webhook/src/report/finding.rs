@@ -20,6 +20,8 @@ pub(super) struct Finding {
     owner: Option<(String, String)>,
     what: What,
     image: Option<String>,
+    /// Of Sandgate: of the rendering that it was made by, else what the image is tagged with.
+    version: Option<String>,
     why: String,
 }
 
@@ -47,13 +49,14 @@ impl Finding {
         if ended || pod.pointer("/metadata/deletionTimestamp").is_some() || !belongs(mode, pod) {
             return None;
         }
-        let (what, why) = judge(namespace, mode, pod, comparison)?;
+        let Judged { what, version, why } = judge(namespace, mode, pod, comparison)?;
         let sidecar = pod.get("spec").and_then(|spec| pod::containers(spec).find(|it| it.name() == CONTAINER_NAME));
         Some(Self {
             namespace: namespace.to_owned(),
             pod: pod::text(pod, "/metadata/name").unwrap_or_default().to_owned(),
             owner: owner(pod),
             what,
+            version: version.or_else(|| sidecar.as_ref().and_then(|it| tag(image(it.json)).map(str::to_owned))),
             image: sidecar.map(|container| image(container.json).to_owned()),
             why,
         })
@@ -64,7 +67,7 @@ impl Finding {
         let owner = self.owner.as_ref().map(|(kind, name)| json!({ "kind": kind, "name": name }));
         json!({
             "namespace": self.namespace, "pod": self.pod, "owner": owner, "finding": self.what.name(),
-            "image": self.image, "why": self.why,
+            "image": self.image, "version": self.version, "why": self.why,
         })
     }
 
@@ -104,7 +107,21 @@ fn belongs(mode: Mode, pod: &Value) -> bool {
     }
 }
 
-fn judge(namespace: &str, mode: Mode, pod: &Value, comparison: &Comparison) -> Option<(What, String)> {
+/// What was found out about a pod.
+struct Judged {
+    what: What,
+    /// Of the rendering that made its sidecar, where that is known.
+    version: Option<String>,
+    why: String,
+}
+
+impl Judged {
+    fn new(what: What, why: impl Into<String>) -> Self {
+        Self { what, version: None, why: why.into() }
+    }
+}
+
+fn judge(namespace: &str, mode: Mode, pod: &Value, comparison: &Comparison) -> Option<Judged> {
     let Some((rendering, accepted)) = comparison.renderings.split_first() else {
         return by_image(pod, &comparison.config.sidecar.image);
     };
@@ -113,22 +130,30 @@ fn judge(namespace: &str, mode: Mode, pod: &Value, comparison: &Comparison) -> O
     // Policy and resources are its namespace's and its own affair, and may have changed since.
     match genuine::running_sidecar(&situation, pod) {
         Genuine::Current { .. } => None,
-        Genuine::Absent => Some((What::Missing, "there is no sidecar".to_owned())),
+        Genuine::Absent => Some(Judged::new(What::Missing, "there is no sidecar")),
         Genuine::Accepted { rendering, .. } => {
-            Some((What::Old, format!("made by version {}, rendering {}", rendering.version, rendering.hash())))
+            let why = format!("made by version {}, rendering {}", rendering.version, rendering.hash());
+            Some(Judged { version: Some(rendering.version.clone()), ..Judged::new(What::Old, why) })
         }
-        Genuine::Ours { difference, .. } => Some((What::Old, difference)),
-        Genuine::Foreign { place, difference } => Some((What::Foreign, format!("{place}: {difference}"))),
+        Genuine::Ours { difference, .. } => Some(Judged::new(What::Old, difference)),
+        Genuine::Foreign { place, difference } => Some(Judged::new(What::Foreign, format!("{place}: {difference}"))),
     }
 }
 
-fn by_image(pod: &Value, expected: &str) -> Option<(What, String)> {
+fn by_image(pod: &Value, expected: &str) -> Option<Judged> {
     let sidecar = pod.get("spec").and_then(|spec| pod::named(spec, "initContainers", CONTAINER_NAME));
     match sidecar {
-        None => Some((What::Missing, "there is no sidecar".to_owned())),
+        None => Some(Judged::new(What::Missing, "there is no sidecar")),
         Some((_, container)) if image(container) == expected => None,
-        Some(_) => Some((What::Old, format!("the image is not {expected}"))),
+        Some(_) => Some(Judged::new(What::Old, format!("the image is not {expected}"))),
     }
+}
+
+/// The tag of an image's name, which has none where it has a digest alone.
+fn tag(image: &str) -> Option<&str> {
+    let name = image.split('@').next().unwrap_or_default();
+    let last = name.rsplit('/').next().unwrap_or_default();
+    last.split_once(':').map(|(_, tag)| tag)
 }
 
 /// The controller that would make the pod anew; none for a bare pod.
@@ -192,6 +217,28 @@ mod tests {
     }
 
     #[test]
+    fn the_version_is_that_of_the_rendering_or_else_the_images_tag() {
+        let sample = Sample::new();
+        let old = crate::rendering::Rendering { version: "0.0.9".to_owned(), ..sample.rendering.clone() };
+        let new = with(&serde_json::to_value(&old).unwrap(), "/container/image", json!("example/sidecar:2"));
+        let renderings = vec![serde_json::from_value(new).unwrap(), old];
+        let comparison = Comparison { config: sample.config.clone(), renderings, without: String::new() };
+        let version = |pod: &Value| Finding::of("sandboxes", Mode::Required, pod, &comparison).unwrap().version;
+        let pod = sample.pod();
+        assert_eq!(version(&pod).as_deref(), Some("0.0.9"));
+        for (image, expected) in [
+            ("example/sidecar:0.0.1", Some("0.0.1")),
+            ("registry.example:5000/sidecar:0.0.1@sha256:00", Some("0.0.1")),
+            ("registry.example:5000/sidecar@sha256:00", None),
+            ("sidecar", None),
+        ] {
+            let other = with(&pod, "/spec/initContainers/0/image", json!(image));
+            assert_eq!(version(&other).as_deref(), expected, "{image}");
+        }
+        assert_eq!(version(&json!({"metadata": {}, "spec": {}})), None, "there is no sidecar");
+    }
+
+    #[test]
     fn what_a_pods_author_wrote_cannot_steer_the_terminal() {
         let finding = Finding {
             namespace: "a".to_owned(),
@@ -199,6 +246,7 @@ mod tests {
             owner: None,
             what: What::Foreign,
             image: Some("x\u{1b}[2J\ny".to_owned()),
+            version: None,
             why: String::new(),
         };
         let table = table(&[finding]);
@@ -214,6 +262,7 @@ mod tests {
             owner: None,
             what: What::Missing,
             image: None,
+            version: None,
             why: "there is no sidecar".to_owned(),
         };
         assert_eq!(
