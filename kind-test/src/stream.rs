@@ -3,7 +3,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
@@ -82,9 +82,14 @@ async fn create(paths: Vec<String>, pause: Duration, shared: Arc<Shared>) {
 }
 
 async fn create_one(path: String, number: usize, shared: Arc<Shared>) {
+    // In the logs of the replicas the same clock is seen.
+    let asked = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let held = json!({"spec": {"schedulingGates": [{"name": "example.com/held"}]}});
     match api::create(&path, &with(pod(&format!("held-{number}")), &held)).await {
         Ok(pod) => shared.admitted.lock().unwrap().push(pod),
-        Err(refusal) => shared.refused.lock().unwrap().push(format!("{}: {}", refusal.code, refusal.message)),
+        Err(refusal) => {
+            let text = format!("asked at {asked:?}: {}: {}", refusal.code, refusal.message);
+            shared.refused.lock().unwrap().push(text);
+        }
     }
 }

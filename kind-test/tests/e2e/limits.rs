@@ -83,10 +83,12 @@ fn a_guaranteed_pod_stays_guaranteed(stage: &Stage) {
 
 fn resources_of_a_whole_pod_are_raised_by_the_sidecars_and_it_runs(stage: &Stage) {
     let space = stage.namespace("required");
-    let limits = json!({"limits": {"cpu": "500m", "memory": "128Mi"}});
-    let printed = space.try_apply(&with(pod("one"), &json!({"spec": {"resources": limits}}))).accepted();
+    let own = json!({"requests": {"cpu": "20m", "memory": "64Mi"}, "limits": {"cpu": "500m", "memory": "128Mi"}});
+    let printed = space.try_apply(&with(pod("one"), &json!({"spec": {"resources": own}}))).accepted();
     printed.says(&["spec.resources"]);
-    assert_eq!(space.ready("one")["spec"]["resources"]["limits"], json!({"cpu": "1500m", "memory": "256Mi"}));
+    let raised = space.ready("one")["spec"]["resources"].take();
+    assert_eq!(raised["requests"], json!({"cpu": "30m", "memory": "96Mi"}));
+    assert_eq!(raised["limits"], json!({"cpu": "1500m", "memory": "256Mi"}));
 }
 
 fn the_workload_can_be_resized_and_the_sidecar_can_not(stage: &Stage) {
