@@ -39,7 +39,7 @@ async fn the_memory_of_serve_and_run_is_roots_and_that_of_runs_command_is_not() 
     let dir = TempDir::new().expect("a directory");
     let mut serve = ours(PROGRAM);
     serve.args(["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--no-env", "--ca", "generate"]);
-    serve.args(["--allow", "origin.test", "--trust-dir"]).arg(dir.path());
+    serve.args(["--allowed-domains", "origin.test", "--trust-dir"]).arg(dir.path());
     let sidecar = Sidecar::start_command(serve).await;
     assert_eq!(owner(sidecar.id().unsigned_abs()), (0, 0));
 

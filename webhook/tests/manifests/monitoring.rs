@@ -99,8 +99,10 @@ fn written_out(matchers: &str) -> Vec<Vec<String>> {
         let (label, values) = matcher.split_once('=').unwrap();
         let values = values.trim_start_matches('~').trim_matches('"').split('|');
         let labels: Vec<String> = values.map(|value| format!("{label}=\"{value}\"")).collect();
-        all =
-            all.iter().flat_map(|set| labels.iter().map(move |it| [set.as_slice(), &[it.clone()]].concat())).collect();
+        all = all
+            .iter()
+            .flat_map(|set| labels.iter().map(move |it| [set.as_slice(), std::slice::from_ref(it)].concat()))
+            .collect();
     }
     all
 }
