@@ -130,10 +130,11 @@ async fn failed(cluster: &mut Cluster, tasks: &mut JoinSet<()>) -> anyhow::Error
     }
 }
 
-/// Not ready any more, but accepting on, until every API server and proxy has heard of it; then what runs is finished. A
-/// second signal ends all at once.
+/// Not ready any more, but accepting on, until every API server and proxy has heard of it and has taken its connections
+/// elsewhere; then what runs is finished. A second signal ends all at once.
 async fn drain(running: Running, config: &Config, health: &Health, ends: &mut Ends) {
     health.drain();
+    running.drain();
     let (delay, grace) = (config.server.drain_delay, config.server.drain_grace);
     tracing::info!(?delay, ?grace, "draining");
     let drained = async {

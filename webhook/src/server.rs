@@ -84,11 +84,21 @@ struct Shared {
     places: Places,
 }
 
+/// How far the server is towards its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Phase {
+    Serving,
+    /// Connections of HTTP/1.1 end with their next answer.
+    Draining,
+    /// Nothing more is accepted, and no connection stays for another request.
+    Stopping,
+}
+
 /// A server that accepts connections.
 #[derive(Debug)]
 pub struct Running {
     address: SocketAddr,
-    stop: watch::Sender<bool>,
+    phase: watch::Sender<Phase>,
     accepting: JoinHandle<()>,
 }
 
@@ -109,9 +119,9 @@ pub fn start(
     let address = listener.local_addr()?;
     let places = Places::new(bounds.connections, bounds.connections_of_address);
     let shared = Arc::new(Shared { tls: TlsAcceptor::from(tls(resolver)), router, bounds, metrics, places });
-    let (stop, stopped) = watch::channel(false);
-    let accepting = tokio::spawn(accept(listener, shared, stopped));
-    Ok(Running { address, stop, accepting })
+    let (phase, phases) = watch::channel(Phase::Serving);
+    let accepting = tokio::spawn(accept(listener, shared, phases));
+    Ok(Running { address, phase, accepting })
 }
 
 fn tls(resolver: Arc<dyn ResolvesServerCert>) -> Arc<ServerConfig> {
@@ -136,10 +146,17 @@ impl Running {
         let _ = (&mut self.accepting).await;
     }
 
+    /// Accepts on, and says `Connection: close` in every answer over HTTP/1.1, which is what an API server speaks to
+    /// webhooks. Such a connection can't be ended from here while it is idle without a risk: a request may be on its
+    /// way, and the API server sends none twice. So it has to be told before, while it is used.
+    pub fn drain(&self) {
+        self.phase.send_replace(Phase::Draining);
+    }
+
     /// Accepts nothing more, says GOAWAY on every connection, and waits for what runs to end, at most for `grace`. How
     /// it went: `false` where connections were cut off.
     pub async fn stop(self, grace: Duration) -> bool {
-        self.stop.send_replace(true);
+        self.phase.send_replace(Phase::Stopping);
         let abort = self.accepting.abort_handle();
         let ended = timeout(grace, self.accepting).await.is_ok();
         // Drops the connections that are left.
@@ -148,14 +165,14 @@ impl Running {
     }
 }
 
-async fn accept(listener: TcpListener, shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
+async fn accept(listener: TcpListener, shared: Arc<Shared>, mut phase: watch::Receiver<Phase>) {
     let mut connections = JoinSet::new();
-    let stopped = stop.clone();
+    let phases = phase.clone();
     loop {
         tokio::select! {
-            () = told(&mut stop) => break,
+            () = told(&mut phase) => break,
             accepted = listener.accept() => match accepted {
-                Ok((stream, peer)) => take(&mut connections, &shared, &stopped, stream, peer),
+                Ok((stream, peer)) => take(&mut connections, &shared, &phases, stream, peer),
                 Err(error) => {
                     tracing::warn!(%error, "a connection cannot be accepted");
                     sleep(ACCEPT_RETRY).await;
@@ -166,7 +183,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, mut stop: watch::Rec
     }
     // Who is in the kernel's queue was told that this port is open.
     while let Some(Ok((stream, peer))) = listener.accept().now_or_never() {
-        take(&mut connections, &shared, &stopped, stream, peer);
+        take(&mut connections, &shared, &phases, stream, peer);
     }
     drop(listener);
     while let Some(ended) = connections.join_next().await {
@@ -175,19 +192,19 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, mut stop: watch::Rec
 }
 
 /// Waits for the end, or for nobody being left who could tell.
-async fn told(stop: &mut watch::Receiver<bool>) {
-    let _ = stop.wait_for(|stop| *stop).await.map(|_| ());
+async fn told(phase: &mut watch::Receiver<Phase>) {
+    let _ = phase.wait_for(|phase| *phase == Phase::Stopping).await.map(|_| ());
 }
 
 fn take(
     connections: &mut JoinSet<()>,
     shared: &Arc<Shared>,
-    stopped: &watch::Receiver<bool>,
+    phase: &watch::Receiver<Phase>,
     stream: TcpStream,
     peer: SocketAddr,
 ) {
     match shared.places.take(peer.ip().to_canonical()) {
-        Ok(place) => drop(connections.spawn(Connection::new(shared, place, stopped.clone()).run(stream))),
+        Ok(place) => drop(connections.spawn(Connection::new(shared, place, phase.clone()).run(stream))),
         Err(reason) => shared.metrics.closed(reason),
     }
 }

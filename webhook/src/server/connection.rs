@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::response::Response;
-use http::Request;
+use http::header::CONNECTION;
+use http::{HeaderValue, Request};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -19,8 +20,8 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_rustls::server::TlsStream;
 use tower::Service as _;
 
-use super::Shared;
 use super::places::{Place, Use};
+use super::{Phase, Shared};
 use crate::endpoints::rejection;
 use crate::metrics::{Closed, Metrics, Rejected};
 
@@ -41,12 +42,12 @@ const FAREWELL: Duration = Duration::from_millis(500);
 pub(super) struct Connection {
     shared: Arc<Shared>,
     place: Arc<Place>,
-    stop: watch::Receiver<bool>,
+    phase: watch::Receiver<Phase>,
 }
 
 impl Connection {
-    pub(super) fn new(shared: &Arc<Shared>, place: Place, stop: watch::Receiver<bool>) -> Self {
-        Self { shared: Arc::clone(shared), place: Arc::new(place), stop }
+    pub(super) fn new(shared: &Arc<Shared>, place: Place, phase: watch::Receiver<Phase>) -> Self {
+        Self { shared: Arc::clone(shared), place: Arc::new(place), phase }
     }
 
     pub(super) async fn run(self, stream: TcpStream) {
@@ -83,8 +84,17 @@ impl Connection {
         let mut builder = http1::Builder::new();
         // hyper's own bound of a head runs between two requests too: ours tells the two apart.
         builder.header_read_timeout(None).max_buf_size(HEAD_BYTES as usize).max_headers(HEAD_FIELDS);
-        let (shared, place) = (Arc::clone(&self.shared), Arc::clone(&self.place));
-        let service = service_fn(move |request| answer(&shared, &place, request));
+        let (shared, place, phase) = (Arc::clone(&self.shared), Arc::clone(&self.place), self.phase.clone());
+        let service = service_fn(move |request| {
+            let (answer, phase) = (answer(&shared, &place, request), phase.clone());
+            async move {
+                let mut response = answer.await?;
+                if *phase.borrow() >= Phase::Draining {
+                    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                }
+                Ok::<_, Infallible>(response)
+            }
+        });
         let connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
         self.drive(connection, |connection| connection.graceful_shutdown()).await;
     }
@@ -144,8 +154,8 @@ impl Connection {
 
     /// Waits until the server ends, and a connection that was just opened has brought its request.
     async fn stopped(&self) {
-        let mut stop = self.stop.clone();
-        if stop.wait_for(|stop| *stop).await.is_err() {
+        let mut phase = self.phase.clone();
+        if phase.wait_for(|phase| *phase == Phase::Stopping).await.is_err() {
             return pending().await;
         }
         if matches!(self.place.usage(), Use::Never(_)) {

@@ -107,6 +107,52 @@ async fn no_review_is_lost_while_the_server_ends() {
     }
 }
 
+/// As an API server does it: HTTP/1.1, connections that are kept, and a review that is sent once whatever happens. The
+/// Service gives new connections to the other replica as soon as this one drains.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_review_over_http1_is_lost_for_its_connections_are_gone_before_the_end() {
+    let old = start(config(|_| {}));
+    let new = Arc::new(start(config(|_| {})));
+    let drains = Arc::new(AtomicBool::new(false));
+    let on = [Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0))];
+    let ended = Arc::new(AtomicBool::new(false));
+    let mut clients = Vec::new();
+    for _ in 0..8 {
+        let (tls, addresses) = ([old.tls(), new.tls()], [old.address, new.address]);
+        let (drains, on, ended) = (Arc::clone(&drains), on.clone(), Arc::clone(&ended));
+        clients.push(tokio::spawn(async move {
+            let review = review(&pod());
+            while !ended.load(Ordering::SeqCst) {
+                let replica = usize::from(drains.load(Ordering::SeqCst));
+                let stream = tokio::net::TcpStream::connect(addresses[replica]).await.unwrap();
+                let tls = tls[replica].clone().alpn(&["http/1.1"]);
+                let stream = tls.handshake(crate::harness::NAME, stream).await.unwrap();
+                let mut client = Client::http1(stream).await.unwrap();
+                on[replica].fetch_add(1, Ordering::SeqCst);
+                while !ended.load(Ordering::SeqCst) {
+                    let fetched = client.fetch(request("/mutate/enabled", review.to_string())).await;
+                    let fetched = fetched.expect("a review is never sent twice, so this one is lost");
+                    answered(&fetched, &review);
+                    if fetched.headers.get("connection").is_some_and(|value| value == "close") {
+                        break;
+                    }
+                }
+                on[replica].fetch_sub(1, Ordering::SeqCst);
+            }
+        }));
+    }
+    eventually(DEADLINE, || on[0].load(Ordering::SeqCst) == 8).await;
+    drains.store(true, Ordering::SeqCst);
+    old.running.drain();
+    eventually(DEADLINE, || on[1].load(Ordering::SeqCst) == 8).await;
+    assert_eq!(on[0].load(Ordering::SeqCst), 0);
+    assert!(old.running.stop(DEADLINE).await);
+    ended.store(true, Ordering::SeqCst);
+    for client in clients {
+        client.await.unwrap();
+    }
+}
+
 /// What HTTP/2 says of a request that the server has not looked at, or that was never sent.
 fn was_not_processed(error: &str) -> bool {
     ["REFUSED_STREAM", "NO_ERROR", "Canceled", "GoAway", "connection was not ready"]
