@@ -30,10 +30,7 @@ fn there_is_no_shell() {
         for shell in ["/bin/sh", "/bin/bash", "/busybox/sh", "sh"] {
             let tag = image.tag();
             let said = run(&mut docker(&["run", "--rm", "--network=none", "--entrypoint", shell, &tag, "-c", "true"]));
-            assert!(
-                said.code == Some(127) && said.err.contains("no such file") || said.err.contains("not found"),
-                "{said:#?}"
-            );
+            assert_eq!(said.code, Some(127), "{shell}: {said:#?}");
         }
     }
 }

@@ -4,7 +4,9 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
-use sandgate_images_test::{Container, docker, must, until};
+use sandgate_images_test::{Container, docker, must, run, until};
+use sandgate_testkit::pki::TestCa;
+use tempfile::TempDir;
 
 use crate::{BOTH, SIDECAR, WEBHOOK};
 
@@ -13,6 +15,17 @@ const WELL_WITHIN: Duration = Duration::from_secs(60);
 /// What a container gets that may do nothing.
 const CONFINED: [&str; 5] =
     ["--user=65532", "--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges", "--network=none"];
+
+/// The webhook's directory, with access to an API server that is not there. The image has no roots, so a kubeconfig names
+/// its CA, as one of a pod does.
+fn access(server: &str) -> TempDir {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    fs::write(dir.path().join("config.yaml"), "dns: {servers: [10.96.0.10]}\n").expect("it can be written");
+    fs::write(dir.path().join("kubeconfig"), KUBECONFIG.replace("127.0.0.1", server)).expect("it can be written");
+    TestCa::named("Sandgate Images Test").write_root(&dir.path().join("ca.pem"));
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).expect("it is ours");
+    dir
+}
 
 /// A container of an image, as any user and with a root that cannot be written.
 fn confined(arguments: &[&str]) -> Container {
@@ -41,11 +54,8 @@ fn the_sidecar_is_well_as_any_user_on_a_root_that_it_cannot_write() {
 
 #[test]
 fn the_webhook_is_well_as_any_user_on_a_root_that_it_cannot_write() {
-    let dir = tempfile::tempdir().expect("a temporary directory");
-    fs::write(dir.path().join("config.yaml"), "dns: {servers: [10.96.0.10]}\n").expect("it can be written");
     // An API server that cannot be reached: such a webhook is well, and not ready.
-    fs::write(dir.path().join("kubeconfig"), KUBECONFIG).expect("it can be written");
-    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).expect("it is ours");
+    let dir = access("127.0.0.1");
     let volume = format!("--volume={}:/etc/sandgate:ro", dir.path().display());
     let named =
         ["--env=POD_NAME=one", "--env=POD_NAMESPACE=sandgate-system", "--env=KUBECONFIG=/etc/sandgate/kubeconfig"];
@@ -57,7 +67,7 @@ fn the_webhook_is_well_as_any_user_on_a_root_that_it_cannot_write() {
 const KUBECONFIG: &str = "
 apiVersion: v1
 kind: Config
-clusters: [{name: none, cluster: {server: 'https://127.0.0.1:1'}}]
+clusters: [{name: none, cluster: {server: 'https://127.0.0.1:1', certificate-authority: ca.pem}}]
 contexts: [{name: none, context: {cluster: none, user: none}}]
 current-context: none
 users: [{name: none, user: {token: none}}]
@@ -67,14 +77,12 @@ users: [{name: none, user: {token: none}}]
 #[test]
 fn the_webhook_finds_the_api_server_by_its_name() {
     let network = Network::new();
-    let dir = tempfile::tempdir().expect("a temporary directory");
-    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).expect("it is ours");
     for (host, expected) in [
         ("in-hosts.test", "Connection refused"),
         ("sandgate-name-server-knows", "Connection refused"),
         ("nobody-knows.test", "lookup"),
     ] {
-        fs::write(dir.path().join("kubeconfig"), KUBECONFIG.replace("127.0.0.1", host)).expect("it can be written");
+        let dir = access(host);
         let volume = format!("--volume={}:/etc/sandgate:ro", dir.path().display());
         let mut report = docker(&["run", "--rm", "--read-only", "--user=65532", "--add-host=in-hosts.test:127.0.0.1"]);
         report.args([
@@ -85,7 +93,7 @@ fn the_webhook_finds_the_api_server_by_its_name() {
             &volume,
         ]);
         report.args(["--env=KUBECONFIG=/etc/sandgate/kubeconfig", &WEBHOOK.tag(), "report", "--namespace=default"]);
-        let said = sandgate_images_test::run(&mut report);
+        let said = run(&mut report);
         assert!(said.code == Some(1) && said.err.contains(expected), "{host}: {said:#?}");
     }
 }
@@ -103,7 +111,7 @@ impl Network {
 
 impl Drop for Network {
     fn drop(&mut self) {
-        sandgate_images_test::run(&mut docker(&["network", "rm", &self.0]));
+        run(&mut docker(&["network", "rm", &self.0]));
     }
 }
 
