@@ -87,8 +87,9 @@ fn resources_of_a_whole_pod_are_raised_by_the_sidecars_and_it_runs(stage: &Stage
     let printed = space.try_apply(&with(pod("one"), &json!({"spec": {"resources": own}}))).accepted();
     printed.says(&["spec.resources"]);
     let raised = space.ready("one")["spec"]["resources"].take();
-    assert_eq!(raised["requests"], json!({"cpu": "30m", "memory": "96Mi"}));
-    assert_eq!(raised["limits"], json!({"cpu": "1500m", "memory": "256Mi"}));
+    // 96 and 256 MiB.
+    assert_eq!(raised["requests"], json!({"cpu": "30m", "memory": "100663296"}));
+    assert_eq!(raised["limits"], json!({"cpu": "1500m", "memory": "268435456"}));
 }
 
 fn the_workload_can_be_resized_and_the_sidecar_can_not(stage: &Stage) {
