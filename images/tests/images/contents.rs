@@ -41,8 +41,9 @@ fn assert_static(file: &std::path::Path, machine: &str) {
     let line = said.lines().find(|line| line.trim_start().starts_with("Machine:")).expect("a machine");
     assert!(line.ends_with(machine), "{line} instead of {machine}");
     assert!(!said.contains("INTERP") && !said.contains("(NEEDED)"), "it is not static: {said}");
-    // Where it is loaded is for the kernel to choose.
-    assert!(said.contains("DYN (Position-Independent Executable file)"), "{said}");
+    // Where it is loaded is for the kernel to choose; for arm64 Rust cannot make both of a program with glibc.
+    let anywhere = said.contains("DYN (Position-Independent Executable file)");
+    assert!(anywhere || machine == "AArch64", "{said}");
 }
 
 #[test]
