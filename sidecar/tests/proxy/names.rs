@@ -138,7 +138,8 @@ async fn a_name_with_no_address_left_is_a_403() {
         "::1",
         "2001:0:1::1",
         "fec0::1",
-        "fe80::1",
+        // Not fe80::1, which bridges of Docker have.
+        "fe80::5a4d:1",
         "fc00::1",
         "64:ff9b:1::1",
         "ff02::1",

@@ -91,7 +91,9 @@ async fn ctrl_c_ends_the_command_then_the_proxy_and_removes_everything() {
 
     let dir = tempfile::tempdir().unwrap();
     let mut command = isolated(PROGRAM, &[("TMPDIR", dir.path().to_str().unwrap())]);
-    command.args(["run", "--no-env", "--allow", "a.test", "--", "sh", "-c", "echo started; exec sleep 600"]);
+    // Whoever starts tests in the background of a shell has them ignore SIGINT, and the command with them.
+    command.args(["run", "--no-env", "--allow", "a.test", "--", "env", "--default-signal=INT"]);
+    command.args(["sh", "-c", "echo started; exec sleep 600"]);
     command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).kill_on_drop(true);
     let mut child = command.spawn().unwrap();
     let mut lines = tokio::io::BufReader::new(child.stdout.take().unwrap()).lines();
