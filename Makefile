@@ -26,7 +26,8 @@ images: ## build the images of sidecar and webhook, with Docker
 images-local: ## the same where no image registry can be reached, on Debian
 	@scripts/images-local
 
-images-test: ## check the images that were built, and the sandbox of docker-compose.yml
+images-test: ## check the images that were built, the sidecar's for arm64 too, and the sandbox of docker-compose.yml
+	@scripts/image-tools
 	$(CARGO) test --locked -p sandgate-images-test
 
 sandbox: ## run CMD='curl https://...' in a container whose only way out is the sidecar
