@@ -15,7 +15,7 @@ use crate::names::POLICY_KEY;
 /// The program in the sidecar's image.
 const PROGRAM: &str = "/sandgate-sidecar";
 
-/// How long the workload waits for the proxy; it is up within a tenth of a second on an idle node.
+/// How long the workload waits for the proxy; it is up within some tenths of a second (docs/kind-test.md).
 const START_WAIT: &str = "10s";
 
 /// The container, without `resources`. `dns` are its name servers; none means those of the pod's resolv.conf.
