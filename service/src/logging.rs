@@ -94,7 +94,8 @@ fn own_levels(filter: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
+    use std::io::{Read as _, pipe};
+    use std::sync::Arc;
 
     use super::*;
 
@@ -105,31 +106,18 @@ mod tests {
 
     /// What a log with this filter holds after a line of each level from several crates.
     fn logged(filter: &str) -> Vec<String> {
-        let seen = Arc::new(Mutex::new(Vec::new()));
-        let sink = Arc::clone(&seen);
+        let (mut lines, writer) = pipe().unwrap();
         let filter = EnvFilter::builder().parse(own_levels(filter)).unwrap();
-        let log = fmt().with_env_filter(filter).with_writer(move || Sink(Arc::clone(&sink))).with_ansi(false);
+        let log = fmt().with_env_filter(filter).with_writer(Arc::new(writer)).with_ansi(false);
         tracing::subscriber::with_default(log.without_time().finish(), || {
             others();
             tracing::info!(target: "sandgate_sidecar::serve", "own info");
             tracing::debug!(target: "sandgate_sidecar::serve", "own debug");
             tracing::warn!(target: "sandgate_ca", "ca warn");
         });
-        let text = String::from_utf8(seen.lock().unwrap().clone()).unwrap();
+        let mut text = String::new();
+        lines.read_to_string(&mut text).unwrap();
         text.lines().map(|line| line.split_once(": ").unwrap().1.to_owned()).collect()
-    }
-
-    struct Sink(Arc<Mutex<Vec<u8>>>);
-
-    impl io::Write for Sink {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
     }
 
     #[test]

@@ -43,4 +43,6 @@ pub mod validate;
 pub mod workload;
 
 #[cfg(test)]
+mod logged;
+#[cfg(test)]
 mod sample;

@@ -1,12 +1,10 @@
-use std::io;
-use std::sync::Mutex;
-
 use http::{Method, StatusCode};
 use http_body_util::BodyExt as _;
 use serde_json::json;
 use tower::ServiceExt as _;
 
 use super::*;
+use crate::logged::logged;
 use crate::namespace::Namespace;
 
 fn reviews() -> Arc<Reviews> {
@@ -195,31 +193,6 @@ async fn http_is_taken_strictly_and_errors_say_what_to_do() {
     for (reason, count) in [("not_found", 7), ("method", 4), ("media_type", 6), ("bad_review", 1)] {
         let series = format!("requests_rejected_total{{reason=\"{reason}\"}} {count}\n");
         assert!(text.contains(&series), "{series} in {text}");
-    }
-}
-
-/// What is logged while `f` runs.
-async fn logged<T>(f: impl Future<Output = T>) -> (T, String) {
-    let lines = Arc::new(Mutex::new(Vec::new()));
-    let sink = Arc::clone(&lines);
-    let log = tracing_subscriber::fmt().with_ansi(false).with_writer(move || Sink(Arc::clone(&sink))).finish();
-    let guard = tracing::subscriber::set_default(log);
-    let output = f.await;
-    drop(guard);
-    let text = String::from_utf8(lines.lock().unwrap().clone()).unwrap();
-    (output, text)
-}
-
-struct Sink(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Sink {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }
 

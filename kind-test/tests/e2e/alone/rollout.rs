@@ -1,4 +1,5 @@
-//! A rolling update of the webhook to another image, another sidecar and another environment, while pods are created.
+//! A rolling update of the webhook to another image, with another sidecar, table of variables and configuration, while pods
+//! are created.
 
 use std::time::Duration;
 
@@ -17,9 +18,12 @@ pub(crate) const TESTS: &[Test] = tests!(Exclusive:
     a_rolling_update_under_twenty_creations_a_second_loses_none_and_all_are_genuine,
 );
 
-/// The tags of the next version, which kind-test/run loads: the same programs under another name.
+/// The tags of the next version, which kind-test/run loads: the same programs but for one name in the webhook's table of
+/// variables.
 const NEXT: &str = "next";
-/// What the next version has besides: another port of the proxy, and so another environment, and more of it.
+/// A variable of the table, and what it is called in the next version's.
+const RENAMED: [&str; 2] = ["HTTPLIB2_CA_CERTS", "HTTPLIB9_CA_CERTS"];
+/// What the next version's configuration has besides: another port of the proxy, and more that is reached directly.
 const CHANGES: &str = "environment: {noProxy: [.next.example.com]}\n";
 
 fn a_rolling_update_under_twenty_creations_a_second_loses_none_and_all_are_genuine(stage: &Stage) {
@@ -62,5 +66,7 @@ fn is_genuine(pod: &Value) -> bool {
     let environment = container_of(pod, "workload")["env"].to_string();
     assert!(environment.contains(&format!("http://127.0.0.1:{port}")), "{environment}");
     assert_eq!(environment.contains(".next.example.com"), next, "{environment}");
+    let [old, new] = RENAMED.map(|name| environment.contains(name));
+    assert_eq!([old, new], [!next, next], "{environment}");
     next
 }

@@ -1,10 +1,10 @@
 use std::fs;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tempfile::TempDir;
 
 use super::*;
+use crate::logged::logged;
 
 const GOOD: &str = "sidecar: {uid: 4242}\n";
 
@@ -13,31 +13,6 @@ fn opened(text: &str) -> (TempDir, ConfigFile) {
     fs::write(dir.path().join("config.yaml"), text).unwrap();
     let (file, _) = ConfigFile::open(&dir.path().join("config.yaml")).unwrap();
     (dir, file)
-}
-
-/// What is logged while `f` runs.
-async fn logged<T>(f: impl Future<Output = T>) -> (T, String) {
-    let lines = Arc::new(Mutex::new(Vec::new()));
-    let sink = Arc::clone(&lines);
-    let log = tracing_subscriber::fmt().with_ansi(false).with_writer(move || Sink(Arc::clone(&sink))).finish();
-    let guard = tracing::subscriber::set_default(log);
-    let output = f.await;
-    drop(guard);
-    let text = String::from_utf8(lines.lock().unwrap().clone()).unwrap();
-    (output, text)
-}
-
-struct Sink(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Sink {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }
 
 #[tokio::test(start_paused = true)]
