@@ -30,19 +30,20 @@ fn main() -> ExitCode {
     let filter = filter.trim().replace(' ', "_");
     sandgate::wait_until_ready();
     sandgate::provide_runtime_class();
-    let mut tests = vec![
+    // Those that wait longest first: beside all others they cost no time.
+    let mut tests = vec![policy::TESTS];
+    tests.extend(attacks::TESTS);
+    tests.extend([
         manager::TESTS,
         traffic::TESTS,
         start::TESTS,
         jobs::TESTS,
         modes::TESTS,
         refusals::TESTS,
-        policy::TESTS,
         limits::TESTS,
         debugging::TESTS,
         neighbour::TESTS,
-    ];
-    tests.extend(attacks::TESTS);
+    ]);
     tests.extend(alone::TESTS);
     tests.push(measure::TESTS);
     runner::run(&tests, &filter)
