@@ -128,12 +128,16 @@ fn worst(v4: Option<Answer>, v6: Option<Answer>) -> ResolveError {
         .unwrap_or(ResolveError::NotFound)
 }
 
+/// Over UDP, and over TCP what does not fit; over TCP alone where the server's address is one of IPv6: every program in the
+/// pod's network can send datagrams in the name of any IPv6 address, without a capability (`IPV6_FREEBIND`), and leave so few
+/// ports free that only the 16 bits of a question's id are to be guessed.
 fn name_server(address: &SocketAddr) -> NameServerConfig {
-    let connections = [ConnectionConfig::udp(), ConnectionConfig::tcp()].map(|mut connection| {
-        connection.port = address.port();
-        connection
-    });
-    NameServerConfig::new(address.ip(), true, connections.into())
+    let mut connections = vec![ConnectionConfig::tcp()];
+    if address.is_ipv4() {
+        connections.insert(0, ConnectionConfig::udp());
+    }
+    connections.iter_mut().for_each(|connection| connection.port = address.port());
+    NameServerConfig::new(address.ip(), true, connections)
 }
 
 fn options(query_timeout: Duration) -> ResolverOpts {
@@ -206,6 +210,8 @@ pub fn read_hosts_file(path: &Path) -> Result<HashMap<Host, Vec<IpAddr>>, String
 
 #[cfg(test)]
 mod tests {
+    use sandgate_testkit::dns::DnsServer;
+
     use super::*;
 
     #[test]
@@ -213,6 +219,23 @@ mod tests {
         let servers = name_servers(b"search evil.test\nnameserver 10.0.0.10\nnameserver fd00::10\noptions ndots:5\n");
         assert_eq!(servers, Ok(vec!["10.0.0.10:53".parse().unwrap(), "[fd00::10]:53".parse().unwrap()]));
         assert!(name_servers(b"search only.test\n").is_err());
+    }
+
+    #[tokio::test]
+    async fn a_name_server_with_an_ipv6_address_is_asked_over_tcp_alone() {
+        for (address, over_tcp) in [("127.0.0.1", false), ("::1", true)] {
+            let dns = DnsServer::start_at(address.parse().unwrap()).await;
+            dns.addresses("origin.test", &["10.0.0.1", "fd00::1"]);
+            let resolver = Resolver::new(&[dns.addr()], Duration::from_secs(5), &[], HashMap::new()).unwrap();
+            // It is asked again over a new connection where it has closed the one that was there.
+            for round in 1..=3 {
+                let addresses = resolver.addresses(&Host::parse("origin.test").unwrap(), 443).await;
+                assert_eq!(addresses, Ok(vec!["fd00::1".parse().unwrap(), "10.0.0.1".parse().unwrap()]), "{round}");
+                let questions = dns.questions();
+                assert!(questions.len() == 2 * round && questions.iter().all(|it| it.tcp == over_tcp), "{questions:?}");
+                dns.hang_up();
+            }
+        }
     }
 
     #[test]

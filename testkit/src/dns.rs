@@ -71,6 +71,7 @@ struct Zone {
 struct Shared {
     zone: Mutex<Zone>,
     changes: watch::Sender<usize>,
+    hang_ups: watch::Sender<()>,
 }
 
 impl Shared {
@@ -92,9 +93,18 @@ impl DnsServer {
     /// # Panics
     /// Where no port can be bound, or outside of a tokio runtime.
     pub async fn start() -> Self {
-        let (udp, tcp) = bind().await;
+        Self::start_at(Ipv4Addr::LOCALHOST.into()).await
+    }
+
+    /// The same at another address than 127.0.0.1.
+    ///
+    /// # Panics
+    /// As [`DnsServer::start`].
+    pub async fn start_at(address: IpAddr) -> Self {
+        let (udp, tcp) = bind(address).await;
         let address = udp.local_addr().expect("a bound socket has an address");
-        let shared = Arc::new(Shared { zone: Mutex::default(), changes: watch::Sender::new(0) });
+        let (changes, hang_ups) = (watch::Sender::new(0), watch::Sender::new(()));
+        let shared = Arc::new(Shared { zone: Mutex::default(), changes, hang_ups });
         let udp = tokio::spawn(serve_udp(udp, Arc::clone(&shared))).abort_handle();
         let tcp = tokio::spawn(serve_tcp(tcp, Arc::clone(&shared))).abort_handle();
         Self { shared, address, tasks: [udp, tcp] }
@@ -124,6 +134,11 @@ impl DnsServer {
         self.shared.zone().ttl = seconds;
     }
 
+    /// Closes every TCP connection that is open, as servers do with idle ones.
+    pub fn hang_up(&self) {
+        self.shared.hang_ups.send_replace(());
+    }
+
     /// Every question so far, in order of arrival.
     #[must_use]
     pub fn questions(&self) -> Vec<Question> {
@@ -149,9 +164,9 @@ impl Drop for DnsServer {
     }
 }
 
-async fn bind() -> (UdpSocket, TcpListener) {
+async fn bind(address: IpAddr) -> (UdpSocket, TcpListener) {
     for _ in 0..BIND_ATTEMPTS {
-        let tcp = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("loopback has a free port");
+        let tcp = TcpListener::bind((address, 0)).await.expect("loopback has a free port");
         let address = tcp.local_addr().expect("a bound socket has an address");
         if let Ok(udp) = UdpSocket::bind(address).await {
             return (udp, tcp);
@@ -182,8 +197,13 @@ async fn serve_tcp(listener: TcpListener, shared: Arc<Shared>) {
 
 /// Messages with a length of two bytes before each (RFC 1035 4.2.2).
 async fn serve_stream(mut stream: TcpStream, shared: Arc<Shared>) -> std::io::Result<()> {
+    let mut hang_ups = shared.hang_ups.subscribe();
     loop {
-        let mut message = vec![0; usize::from(stream.read_u16().await?)];
+        let length = tokio::select! {
+            length = stream.read_u16() => length?,
+            _ = hang_ups.changed() => return Ok(()),
+        };
+        let mut message = vec![0; usize::from(length)];
         stream.read_exact(&mut message).await?;
         if let Some(answer) = respond(&shared, &message, true) {
             stream.write_u16(u16::try_from(answer.len()).unwrap_or(u16::MAX)).await?;

@@ -6,6 +6,9 @@ use crate::cluster::{Cluster, Namespace, refused};
 
 const CHANGED: [&str; 3] = ["auth-proxy of a running pod can't be changed", "delete the pod", "VerticalPodAutoscaler"];
 
+/// Of a pod as a whole.
+const POD_LIMITS: &str = "resources: {requests: {cpu: 100m, memory: 40Mi}, limits: {cpu: '2', memory: 200Mi}}";
+
 fn with_pod(name: &str) -> Namespace<'static> {
     let namespace = Cluster::shared().namespace(name, "required");
     let pod = namespace.pod("pod", "");
@@ -13,10 +16,17 @@ fn with_pod(name: &str) -> Namespace<'static> {
     namespace
 }
 
-fn resize(namespace: &Namespace<'_>, user: &Kubectl, list: &str, container: &str, cpu: &str) -> Result<String, String> {
+fn resize(
+    namespace: &Namespace<'_>,
+    user: &Kubectl,
+    pod: &str,
+    list: &str,
+    container: &str,
+    cpu: &str,
+) -> Result<String, String> {
     let patch =
         format!(r#"{{"spec":{{"{list}":[{{"name":"{container}","resources":{{"requests":{{"cpu":"{cpu}"}}}}}}]}}}}"#);
-    namespace.run(user, &["patch", "pod", "pod", "--subresource=resize", "-p", &patch])
+    namespace.run(user, &["patch", "pod", pod, "--subresource=resize", "-p", &patch])
 }
 
 /// Adds an ephemeral container to the pod, with these further fields.
@@ -50,13 +60,44 @@ fn a_resize_of_the_sidecar_is_refused_to_everybody_and_one_of_the_workload_passe
     let namespace = with_pod("unchanged-resize");
     for user in namespace.everybody() {
         for cpu in ["1m", "900m"] {
-            let resized = resize(&namespace, user, "initContainers", "auth-proxy", cpu);
+            let resized = resize(&namespace, user, "pod", "initContainers", "auth-proxy", cpu);
             refused(resized, "sidecar-unchanged", &CHANGED);
         }
         // The same amount in another spelling is no change.
-        resize(&namespace, user, "initContainers", "auth-proxy", "0.010").unwrap();
+        resize(&namespace, user, "pod", "initContainers", "auth-proxy", "0.010").unwrap();
     }
-    resize(&namespace, &namespace.cluster.edit, "containers", "workload", "20m").unwrap();
+    resize(&namespace, &namespace.cluster.edit, "pod", "containers", "workload", "20m").unwrap();
+}
+
+#[test]
+fn limits_of_the_whole_pod_which_hold_for_the_sidecar_too_are_not_lowered_and_none_is_added() {
+    let namespace = Cluster::shared().namespace("unchanged-pod-limits", "required");
+    let resized = |user: &Kubectl, pod: &str, limits: &str| {
+        let patch = format!(r#"{{"spec":{{"resources":{{"limits":{{{limits}}}}}}}}}"#);
+        namespace.run(user, &["patch", "pod", pod, "--subresource=resize", "-p", &patch])
+    };
+    let bounded = namespace.pod("bounded", "").replacen("spec:\n", &format!("spec:\n  {POD_LIMITS}\n"), 1);
+    for pod in [&namespace.pod("free", ""), &bounded] {
+        namespace.create(&namespace.cluster.edit, pod).unwrap();
+    }
+    for user in namespace.everybody() {
+        for (pod, limits) in [
+            ("free", r#""memory":"40Mi""#),
+            ("bounded", r#""memory":"199Mi""#),
+            ("bounded", r#""cpu":"100m""#),
+            ("bounded", r#""memory":"300Mi","cpu":"999m""#),
+        ] {
+            refused(
+                resized(user, pod, limits),
+                "sidecar-unchanged",
+                &["limits of the whole pod", "auth-proxy", "raise"],
+            );
+        }
+        // The same amounts in another spelling, and more.
+        resized(user, "bounded", r#""cpu":"2000m","memory":"209715200""#).unwrap();
+    }
+    resized(&namespace.cluster.edit, "bounded", r#""cpu":"3","memory":"1Gi""#).unwrap();
+    resize(&namespace, &namespace.cluster.edit, "bounded", "containers", "workload", "20m").unwrap();
 }
 
 #[test]
