@@ -116,6 +116,12 @@ impl Policy {
         Self { mode, digest: digest_of(&[]), rules: Vec::new(), index: Index::default(), warnings: Vec::new() }
     }
 
+    /// Whether this is [`Self::deny_all`]: nothing was decided about any host, for there is no policy.
+    #[must_use]
+    pub fn is_absent(&self) -> bool {
+        self.digest == digest_of(&[])
+    }
+
     fn compile(document: Document, digest: String, mut problems: Problems) -> Result<Self, PolicyErrors> {
         let rules = compile::rules(document.destinations, &mut problems);
         let problems = problems.into_sorted();
@@ -318,6 +324,9 @@ mod tests {
         ] {
             assert_eq!(connect(&policy, "a.test", 443), Outcome::Deny(Code::HostNotAllowed));
         }
+        assert!(Policy::deny_all().is_absent());
+        assert!(!Policy::parse(b"version: 1\ndestinations: []\n").unwrap().is_absent());
+        assert!(!Policy::from_allowed_domains("").unwrap().is_absent());
     }
 
     #[test]

@@ -20,6 +20,8 @@ use sandgate_contract::{HEALTH_PATH, METRICS_PATH, READY_PATH};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, JoinSet};
 
+use crate::watches;
+
 /// Connections that one listener serves at once. One more ends the oldest, so that a workload which holds connections
 /// open cannot keep the kubelet's probe out.
 const MAX_CONNECTIONS: usize = 64;
@@ -66,7 +68,7 @@ async fn accept<S: State>(listener: TcpListener, port: Arc<Port<S>>) {
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(error) => {
-                port.accept_failed(&error);
+                port.accept_failed(error);
                 tokio::time::sleep(ACCEPT_RETRY).await;
                 continue;
             }
@@ -83,12 +85,12 @@ async fn accept<S: State>(listener: TcpListener, port: Arc<Port<S>>) {
 }
 
 impl<S: State> Port<S> {
-    fn accept_failed(&self, error: &io::Error) {
+    fn accept_failed(&self, error: io::Error) {
         let errno = error.raw_os_error().map(Errno::from_raw);
         if matches!(errno, Some(Errno::EMFILE | Errno::ENFILE)) {
             self.state.descriptors_exhausted();
         }
-        tracing::warn!(%error, "the health port cannot accept a connection");
+        tracing::warn!(error = %watches::explained(error), "the health port cannot accept a connection");
     }
 
     async fn connection(self: Arc<Self>, stream: TcpStream) {

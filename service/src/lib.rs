@@ -10,3 +10,4 @@ pub mod logging;
 pub mod memory;
 pub mod metrics;
 pub mod open_files;
+pub mod watches;

@@ -119,7 +119,7 @@ fn admit(
             Outcome::Audit(code) => Some(code),
             Outcome::Deny(code) => {
                 ledger.ruled_by(id.clone());
-                return Err(ruled(Refusal::new(code, destination), id));
+                return Err(ruled(Refusal::denied(code, destination, &snapshot.policy), id));
             }
         };
         let grant = Grant::Request {

@@ -10,7 +10,7 @@ use mimalloc::MiMalloc;
 use sandgate_service::command_line::{WRONG_USAGE, in_words};
 use sandgate_service::ends::Ends;
 use sandgate_service::logging::{self, Log};
-use sandgate_service::{healthcheck, memory, open_files};
+use sandgate_service::{healthcheck, memory, open_files, watches};
 use sandgate_sidecar::check::{self, CheckError};
 use sandgate_sidecar::cli::{self, Action};
 use sandgate_sidecar::settings::Settings;
@@ -97,7 +97,7 @@ fn block_on<T>(workers: usize, future: impl Future<Output = T>) -> anyhow::Resul
     if workers > 1 {
         builder.worker_threads(workers);
     }
-    let runtime = builder.enable_all().build().context("the runtime cannot be started")?;
+    let runtime = builder.enable_all().build().map_err(watches::explained).context("the runtime cannot be started")?;
     let output = runtime.block_on(future);
     // A file or a name that is being read must not keep the process.
     runtime.shutdown_background();

@@ -13,6 +13,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use sandgate_policy::destination::Destination;
 use sandgate_policy::{ConnectVerdict, Outcome};
+use sandgate_service::watches;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::sleep;
@@ -67,8 +68,9 @@ pub async fn serve(engine: Arc<Engine>, listener: TcpListener, places: Arc<Semap
             }
             Err(error) => {
                 // A client that is gone already is no trouble; being out of descriptors passes when others end.
-                tracing::warn!(%error, "a connection could not be accepted");
-                if crate::upstream::is_out_of_descriptors(&error) {
+                let out_of_descriptors = crate::upstream::is_out_of_descriptors(&error);
+                tracing::warn!(error = %watches::explained(error), "a connection could not be accepted");
+                if out_of_descriptors {
                     engine.metrics.descriptors_exhausted();
                     sleep(EXHAUSTED_PAUSE).await;
                 }
@@ -140,7 +142,8 @@ fn connect(
     let destination = target::of_connect(&head).inspect_err(|refusal| {
         record(engine, client, None, Verdict::Denied, Some(refusal));
     })?;
-    let verdict = engine.enforcement.current().policy.judge_connect(&destination.host, destination.port);
+    let snapshot = engine.enforcement.current();
+    let verdict = snapshot.policy.judge_connect(&destination.host, destination.port);
     let address = destination.host.address();
     let outcome = match verdict.outcome {
         // Audit mode never relaxes the address checks. A name is resolved, and its addresses judged, by who dials.
@@ -152,7 +155,7 @@ fn connect(
         outcome => outcome,
     };
     if let Outcome::Deny(code) = outcome {
-        let refusal = Refusal::new(code, &destination);
+        let refusal = Refusal::denied(code, &destination, &snapshot.policy);
         record(engine, client, Some(&destination), Verdict::Denied, Some(&refusal));
         return Err(refusal);
     }

@@ -9,6 +9,7 @@ use http::{Response, StatusCode};
 use http_body_util::Full;
 use hyper::ext::ReasonPhrase;
 pub use sandgate_policy::Code;
+use sandgate_policy::Policy;
 use sandgate_policy::destination::Destination;
 use serde::Serialize;
 
@@ -40,6 +41,17 @@ impl Refusal {
     #[must_use]
     pub fn new(code: Code, destination: &Destination) -> Self {
         Self::for_host(code, format!("{}:{}", destination.host, destination.port))
+    }
+
+    /// A refusal by this policy. Where there is none, it says that instead of what would have to be added to it.
+    #[must_use]
+    pub fn denied(code: Code, destination: &Destination, policy: &Policy) -> Self {
+        let refusal = Self::new(code, destination);
+        if policy.is_absent() {
+            return refusal
+                .with_detail("there is no valid policy, so everything is refused: ask whoever runs this sandbox");
+        }
+        refusal
     }
 
     /// A refusal of a request whose destination could not be read. What the client sent in its place is not repeated:

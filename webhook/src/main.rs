@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use mimalloc::MiMalloc;
 use sandgate_service::command_line::{WRONG_USAGE, in_words};
-use sandgate_service::{healthcheck, logging, memory};
+use sandgate_service::{healthcheck, logging, memory, watches};
 use sandgate_webhook::cli::{self, Action};
 use sandgate_webhook::config::{self, Config, LoadError};
 use sandgate_webhook::{explain, inject, report, serve};
@@ -35,7 +35,11 @@ fn perform(action: Action) -> anyhow::Result<ExitCode> {
             if let Err(problem) = memory::hide() {
                 tracing::warn!("{problem}");
             }
-            let runtime = Builder::new_multi_thread().enable_all().build().context("the runtime cannot be started")?;
+            let runtime = Builder::new_multi_thread()
+                .enable_all()
+                .build()
+                .map_err(watches::explained)
+                .context("the runtime cannot be started")?;
             let served = runtime.block_on(serve::serve(&serve));
             // What is being read or asked must not keep the process.
             runtime.shutdown_background();
@@ -81,7 +85,11 @@ fn fail(error: &anyhow::Error) -> ExitCode {
 }
 
 fn block_on<T>(future: impl Future<Output = T>) -> anyhow::Result<T> {
-    let runtime = Builder::new_current_thread().enable_all().build().context("the runtime cannot be started")?;
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(watches::explained)
+        .context("the runtime cannot be started")?;
     let output = runtime.block_on(future);
     // A file or a name that is being read must not keep the process.
     runtime.shutdown_background();

@@ -17,6 +17,7 @@ use futures_util::FutureExt as _;
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::server::ResolvesServerCert;
+use sandgate_service::watches;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
@@ -174,7 +175,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, mut phase: watch::Re
             accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) => take(&mut connections, &shared, &phases, stream, peer),
                 Err(error) => {
-                    tracing::warn!(%error, "a connection cannot be accepted");
+                    tracing::warn!(error = %watches::explained(error), "a connection cannot be accepted");
                     sleep(ACCEPT_RETRY).await;
                 }
             },

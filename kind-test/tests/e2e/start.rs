@@ -104,7 +104,7 @@ fn a_broken_policy_does_not_keep_a_pod_from_starting(stage: &Stage) {
     let started = started(&space, &pod("broken"));
     assert!(!is_ready(&started));
     let refused = space.sh("broken", &format!("curl -sS http://{}/", Origins::shared().allowed())).accepted();
-    refused.shows(&["\"error\":\"", "policy"]);
+    refused.shows(&["\"error\":\"host_not_allowed\"", "there is no valid policy"]);
     assert!(space.sidecar_logs("broken").contains("version"), "{}", space.sidecar_logs("broken"));
 }
 

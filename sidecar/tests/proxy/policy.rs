@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::Request;
 use http_body_util::BodyExt as _;
 use sandgate_testkit::client::{
-    connect_through, empty_body, http_get, https_through, pattern_body, raw, read_all, tunnel, websocket,
+    connect_through, empty_body, http_get, http_through, https_through, pattern_body, raw, read_all, tunnel, websocket,
 };
 use sandgate_testkit::origin::Origin;
 use sandgate_testkit::pki::TestCa;
@@ -248,6 +248,11 @@ async fn without_a_good_policy_at_the_start_everything_is_refused_until_the_firs
         let setup = Setup::start_in(dir, &arguments).await;
         let (reply, _) = connect_through(setup.sidecar.proxy(), &authority).await.unwrap();
         assert_eq!(reply.status, 403);
+        let plain =
+            http_through(setup.sidecar.proxy()).await.unwrap().get(&format!("http://{authority}/")).await.unwrap();
+        for refusal in [String::from_utf8(reply.body).unwrap(), plain.text()] {
+            assert!(refusal.contains("there is no valid policy"), "{refusal}");
+        }
         assert_eq!(http_get(setup.sidecar.admin(), "/healthz").await.unwrap().status, 200);
         let (status, report) = setup.readyz().await;
         assert_eq!((status, &report["status"]), (503, &"not_ready".into()));
