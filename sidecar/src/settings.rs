@@ -71,7 +71,8 @@ table::settings! {
         leaf_cache_size: usize = "512", "N", one(value::count::<1_000_000>);
     }
     "Names and origins" {
-        /// A name server to ask in place of those in resolv.conf; port 53 unless named.
+        /// A name server to ask in place of those in resolv.conf; port 53 unless named. One with an IPv6 address is asked
+        /// over TCP alone: any neighbour can send datagrams in its name.
         dns: Vec<SocketAddr> = "", "ADDR[:PORT]", many(value::name_server);
         /// Where the name servers stand. Read once, because the workload may be able to write it.
         resolv_conf: PathBuf = "/etc/resolv.conf", "FILE", one(value::path);

@@ -66,10 +66,7 @@ pub fn containers(situation: &Situation<'_>, pod: &Value, chosen: impl Fn(&Conta
         }
     }
     if !dropped.is_empty() {
-        draft.warn(format!(
-            "NET_RAW was dropped from {}: no raw sockets (ping) in this namespace",
-            draft::listed(&dropped)
-        ));
+        draft.warn(format!("NET_RAW was dropped from {}: no raw sockets in this namespace", draft::listed(&dropped)));
     }
     draft
 }

@@ -223,6 +223,12 @@ impl Renderings {
         let mut vanished = exists;
         self.change(|state| {
             let made = exists && !state.exists;
+            if state.exists && !exists {
+                tracing::warn!(
+                    "configmap {RENDERINGS_CONFIG_MAP} was deleted; what it said holds until this replica ends, and new ones do \
+                     not get ready: kubectl apply -k of Sandgate's manifests brings it back"
+                );
+            }
             state.exists = exists;
             if let Some(published) = published {
                 vanished = match &state.current {

@@ -45,9 +45,11 @@ pub fn base_roots(extra: &[PathBuf]) -> Result<RootCertStore, String> {
     let public = TLS_SERVER_ROOT_CERTS.iter().filter_map(|root| webpki::anchor_from_trusted_cert(root).ok());
     let mut roots = RootCertStore { roots: public.collect() };
     for path in extra {
+        let before = roots.len();
         for file in files(path)? {
             add_roots(&mut roots, &file)?;
         }
+        tracing::info!(path = %path.display(), roots = roots.len() - before, "further roots for origins");
     }
     Ok(roots)
 }

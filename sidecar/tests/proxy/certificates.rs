@@ -101,6 +101,7 @@ async fn with_files(origin: &Origin, first: &Authority, overlap: &str) -> (Setup
     let arguments =
         ["--ca-dir", &ca_dir, "--ca-poll", "50ms", "--ca-overlap", overlap, "--upstream-ca", &roots, "--resolve"];
     let setup = Setup::start_in(dir, &[&arguments[..], &[&resolve(origin)]].concat()).await;
+    setup.sidecar.wait_for_stderr("further roots for origins", DEADLINE).await;
     (setup, files)
 }
 
