@@ -53,20 +53,36 @@ macro_rules! tests {
 /// What panicked last in each thread, by the thread's name.
 static PANICS: LazyLock<Mutex<HashMap<String, String>>> = LazyLock::new(Mutex::default);
 
-/// Runs the tests whose names contain `filter`, all that measure nothing if it is empty.
-pub fn run(tests: &[&[Test]], filter: &str) -> ExitCode {
+/// The tests whose names contain `filter`, all that measure nothing if it is empty.
+///
+/// # Errors
+/// Text for the user where there is none.
+pub fn choose(tests: &[&[Test]], filter: &str) -> Result<Vec<Test>, String> {
     let chosen: Vec<Test> = tests.concat().into_iter().filter(|test| is_chosen(test, filter)).collect();
-    if chosen.is_empty() {
-        say(&format!("no test's name contains {filter:?}"));
-        return ExitCode::from(64);
-    }
+    if chosen.is_empty() { Err(format!("no test's name contains {filter:?}")) } else { Ok(chosen) }
+}
+
+/// How many tests run at a time: `E2E_AT_ONCE`, at least one.
+///
+/// # Errors
+/// Text for the user where it is no such number.
+pub fn at_once() -> Result<usize, String> {
+    let Ok(text) = std::env::var("E2E_AT_ONCE") else { return Ok(AT_ONCE) };
+    text.parse()
+        .ok()
+        .filter(|number| *number >= 1)
+        .ok_or_else(|| format!("E2E_AT_ONCE is {text:?}: a number from 1 on"))
+}
+
+/// Runs these tests, so many of those that are shared at a time.
+pub fn run(chosen: &[Test], at_once: usize) -> ExitCode {
     panic::set_hook(Box::new(|panicked| {
         let thread = std::thread::current().name().unwrap_or_default().to_owned();
         PANICS.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(thread, panicked.to_string());
     }));
     let (shared, alone): (Vec<Test>, Vec<Test>) = chosen.iter().partition(|test| test.kind == Kind::Shared);
     let rows = Mutex::default();
-    run_beside(&shared, &rows);
+    run_beside(&shared, at_once, &rows);
     alone.iter().for_each(|test| rows.lock().unwrap().push(run_one(test)));
     crate::origins::Origins::stop();
     show_table(&rows.into_inner().unwrap())
@@ -76,8 +92,7 @@ fn is_chosen(test: &Test, filter: &str) -> bool {
     test.name.contains(filter) && (test.kind != Kind::Measurement || !filter.is_empty())
 }
 
-fn run_beside(tests: &[Test], rows: &Mutex<Vec<Row>>) {
-    let at_once = std::env::var("E2E_AT_ONCE").ok().and_then(|text| text.parse().ok()).unwrap_or(AT_ONCE);
+fn run_beside(tests: &[Test], at_once: usize, rows: &Mutex<Vec<Row>>) {
     let next = AtomicUsize::new(0);
     std::thread::scope(|scope| {
         for _ in 0..at_once {

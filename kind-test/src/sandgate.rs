@@ -29,6 +29,23 @@ pub fn manifests(verb: &str) -> Printed {
     kubectl(&[verb, "-k", OVERLAY], "")
 }
 
+/// Looks whether there is a cluster with Sandgate in it.
+///
+/// # Errors
+/// Text for the user where there is none.
+pub fn look_for() -> Result<(), String> {
+    let printed = system("get deployment sandgate-webhook --request-timeout=10s");
+    if printed.succeeded {
+        return Ok(());
+    }
+    let named = std::env::var("KUBECONFIG").unwrap_or_else(|_| "not set".to_owned());
+    Err(format!(
+        "no Sandgate where kubectl leads to (KUBECONFIG: {named}): {}\nmake e2e makes a cluster with it; elsewhere: kubectl \
+         apply -k manifests/overlays/kind",
+        printed.errors.lines().last().unwrap_or_default()
+    ))
+}
+
 /// Waits until the Deployment is as it should be, without replicas of before that still answer, and the API server reaches it
 /// and trusts its certificate.
 ///

@@ -19,17 +19,46 @@ mod traffic;
 
 use std::process::ExitCode;
 
+use sandgate_kind_test::report::say;
+use sandgate_kind_test::runner::Test;
 use sandgate_kind_test::space::{Space, status_of};
 use sandgate_kind_test::wait::eventually;
 use sandgate_kind_test::{runner, sandgate};
 use serde_json::Value;
 
 fn main() -> ExitCode {
+    match prepared() {
+        Ok(Some((tests, at_once))) => runner::run(&tests, at_once),
+        Ok(None) => ExitCode::SUCCESS,
+        Err(problem) => {
+            eprintln!("{problem}");
+            ExitCode::from(64)
+        }
+    }
+}
+
+/// The tests that were asked for and how many run at a time, with Sandgate ready for them; none where they are only to be
+/// listed.
+fn prepared() -> Result<Option<(Vec<Test>, usize)>, String> {
+    let (options, words): (Vec<String>, Vec<String>) =
+        std::env::args().skip(1).partition(|argument| argument.starts_with('-'));
+    if options.iter().any(|option| option != "--list") || words.len() > 1 {
+        return Err("usage: e2e [--list] [WORDS OF A TEST'S NAME]".to_owned());
+    }
     // Words are part of names: `a refused host` finds `a_refused_host_...`.
-    let filter = std::env::args().skip(1).find(|argument| !argument.starts_with('-')).unwrap_or_default();
-    let filter = filter.trim().replace(' ', "_");
+    let chosen = runner::choose(&all(), &words.concat().trim().replace(' ', "_"))?;
+    if !options.is_empty() {
+        chosen.iter().for_each(|test| say(test.name));
+        return Ok(None);
+    }
+    let at_once = runner::at_once()?;
+    sandgate::look_for()?;
     sandgate::wait_until_ready();
     sandgate::provide_runtime_class();
+    Ok(Some((chosen, at_once)))
+}
+
+fn all() -> Vec<&'static [Test]> {
     // Those that wait longest first: beside all others they cost no time.
     let mut tests = vec![policy::TESTS];
     tests.extend(attacks::TESTS);
@@ -46,7 +75,7 @@ fn main() -> ExitCode {
     ]);
     tests.extend(alone::TESTS);
     tests.push(measure::TESTS);
-    runner::run(&tests, &filter)
+    tests
 }
 
 /// A spec that the API server made, without what only it may write.

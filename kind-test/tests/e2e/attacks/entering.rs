@@ -48,17 +48,21 @@ fn the_image_of_a_running_sidecar_can_not_be_changed(stage: &Stage) {
 
 fn a_running_sidecar_can_not_be_resized(stage: &Stage) {
     let [enabled, required] = both(stage);
-    let patch = r#"{"spec":{"initContainers":[{"name":"auth-proxy","resources":{"requests":{"cpu":"1m"},"limits":{"cpu":"10m"}}}]}}"#;
-    let resize = |space: &Space| {
+    let own = r#"{"spec":{"initContainers":[{"name":"auth-proxy","resources":{"requests":{"cpu":"1m"},"limits":{"cpu":"10m"}}}]}}"#;
+    // Which bounds the sidecar too.
+    let whole = r#"{"spec":{"resources":{"limits":{"memory":"512Mi"}}}}"#;
+    let resize = |space: &Space, patch: &str| {
         let words = ["-n", &space.name, "--as=builder", "patch", "pod", "one", "--subresource=resize", "-p", patch];
         kubectl(&words, "")
     };
-    let _resized = resize(&enabled).accepted();
+    let _resized = resize(&enabled, own).accepted();
     eventually("the sidecar is starved", || {
         let limit = status_of(&enabled.pod("one"), "auth-proxy")["resources"]["limits"]["cpu"].take();
         if limit == "10m" { Ok(()) } else { Err(limit.to_string()) }
     });
-    resize(&required).refused_with(&["sidecar auth-proxy of a running pod can't be changed"]);
+    let _resized = resize(&enabled, whole).accepted();
+    resize(&required, own).refused_with(&["sidecar auth-proxy of a running pod can't be changed"]);
+    resize(&required, whole).refused_with(&["limits of the whole pod can't be lowered"]);
     assert_eq!(container_of(&required.pod("one"), "auth-proxy")["resources"]["limits"]["cpu"], "1");
 }
 
