@@ -30,17 +30,18 @@ images-test: ## check the images that were built, the sidecar's for arm64 too, a
 	@scripts/image-tools
 	$(CARGO) test --locked -p sandgate-images-test
 
+sandbox: export SANDBOX_COMMAND := $(value CMD)
 sandbox: ## run CMD='curl https://...' in a container whose only way out is the sidecar
-	@scripts/sandbox $(call quote,CMD)
+	@scripts/sandbox "$$SANDBOX_COMMAND"
 
 sandbox-down: ## take that container and its sidecar away
 	@scripts/sandbox --down
 
-cluster: ## make the cluster that the tests run on, with kind; says how to use it
-	@kind-test/up
+cluster: ## make the cluster that the tests run on, with kind; says how to use it; NAME=other makes one beside it
+	@kind-test/up $(if $(NAME),--name '$(NAME)')
 
-cluster-down: ## take that cluster away, and the Docker engine if it was started for it
-	@kind-test/down
+cluster-down: ## take that cluster away, or that of NAME, and the Docker engine if it was started for it
+	@kind-test/down $(if $(NAME),--name '$(NAME)')
 
 check-down: ## test that nothing of the cluster is left, however its making ended
 	@kind-test/check-down
