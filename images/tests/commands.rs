@@ -101,9 +101,9 @@ fn commands_run_beside_each_other_end_when_they_are_told_to_and_nothing_is_left(
     }
 
     // Nobody is left to end this one but `--down`.
-    let child = project.started("sleep 301");
-    signal(&child, "KILL");
-    let _killed = ended(child);
+    let mut child = project.started("sleep 301");
+    child.kill().unwrap();
+    child.wait().unwrap();
     assert!(project.all().contains("sleep 301"));
     must(&mut project.sandbox("--down"));
     assert_eq!(project.all(), "");
