@@ -7,8 +7,17 @@ mod key;
 mod names;
 mod ports;
 mod rights;
+mod watches;
 
 use sandgate_kind_test::runner::Test;
 
-pub(crate) const TESTS: &[&[Test]] =
-    &[around::TESTS, entering::TESTS, forging::TESTS, key::TESTS, names::TESTS, ports::TESTS, rights::TESTS];
+pub(crate) const TESTS: &[&[Test]] = &[
+    around::TESTS,
+    entering::TESTS,
+    forging::TESTS,
+    key::TESTS,
+    names::TESTS,
+    ports::TESTS,
+    rights::TESTS,
+    watches::TESTS,
+];
