@@ -143,7 +143,7 @@ fn without_a_policy_the_pod_starts_and_everything_is_refused_with_what_is_missin
     let space = stage.bare_namespace("required", &json!({}));
     let started = started(&space, &pod("one"));
     let refused = space.sh("one", &format!("curl -sS http://{}/", Origins::shared().allowed())).accepted();
-    refused.shows(&["\"error\":\"", "policy"]);
+    refused.shows(&["\"error\":\"host_not_allowed\"", "there is no valid policy"]);
     let ready = format!("curl -sS --noproxy '*' http://{}:8081/readyz", started["status"]["podIP"].as_str().unwrap());
     space.sh("one", &ready).accepted().shows(&["not_ready", "policy.yaml"]);
     assert!(space.sidecar_logs("one").contains("policy.yaml"));
