@@ -52,6 +52,7 @@ pub enum Mode {
 /// A whole policy. Cheap to ask, dear to make: share it in an [`Arc`] and swap it as a whole.
 #[derive(Debug)]
 pub struct Policy {
+    absent: bool,
     mode: Mode,
     digest: String,
     rules: Vec<Arc<Rule>>,
@@ -113,13 +114,14 @@ impl Policy {
     #[must_use]
     pub fn deny_all() -> Self {
         let mode = Mode::Enforce;
-        Self { mode, digest: digest_of(&[]), rules: Vec::new(), index: Index::default(), warnings: Vec::new() }
+        let (digest, rules, index, warnings) = (digest_of(&[]), Vec::new(), Index::default(), Vec::new());
+        Self { absent: true, mode, digest, rules, index, warnings }
     }
 
     /// Whether this is [`Self::deny_all`]: nothing was decided about any host, for there is no policy.
     #[must_use]
     pub fn is_absent(&self) -> bool {
-        self.digest == digest_of(&[])
+        self.absent
     }
 
     fn compile(document: Document, digest: String, mut problems: Problems) -> Result<Self, PolicyErrors> {
@@ -130,7 +132,7 @@ impl Policy {
         }
         let index = Index::new(&rules);
         let warnings = warnings::of(document.mode, &rules, &index);
-        Ok(Self { mode: document.mode, digest, rules, index, warnings })
+        Ok(Self { absent: false, mode: document.mode, digest, rules, index, warnings })
     }
 
     /// Whether refusals are enforced.
