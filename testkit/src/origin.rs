@@ -1,8 +1,10 @@
 //! An HTTPS origin for tests on loopback: HTTP/1.1 and HTTP/2 by ALPN, routes for every kind of exchange, and a journal
 //! of what arrived. It stops when it is dropped. It never looks at what a proxy should have refused: tests judge that.
 
+mod apis;
 mod builder;
 mod exchange;
+mod files;
 mod git;
 mod grpc;
 mod head;
@@ -17,6 +19,7 @@ mod tls;
 pub mod websocket;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -53,6 +56,7 @@ pub enum Protocols {
 struct Options {
     protocols: Protocols,
     max_streams: Option<u32>,
+    files: Option<PathBuf>,
 }
 
 /// What all connections of an origin share.

@@ -1,6 +1,7 @@
 //! How an origin is started: its certificate, protocols and addresses. Defaults are those of a well-behaved server.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
 
 use rustls::pki_types::CertificateDer;
@@ -27,7 +28,7 @@ pub struct Builder {
 impl Builder {
     pub(super) fn new() -> Self {
         Self {
-            options: Options { protocols: Protocols::Both, max_streams: None },
+            options: Options { protocols: Protocols::Both, max_streams: None, files: None },
             ca: None,
             names: Vec::new(),
             certificate: None,
@@ -85,6 +86,13 @@ impl Builder {
     #[must_use]
     pub fn max_streams(mut self, streams: u32) -> Self {
         self.options.max_streams = Some(streams);
+        self
+    }
+
+    /// Serves the files below this directory where no other route answers.
+    #[must_use]
+    pub fn files(mut self, directory: &Path) -> Self {
+        self.options.files = Some(directory.to_owned());
         self
     }
 

@@ -27,7 +27,7 @@ impl Repository {
         git(root, &["--git-dir=repository.git", "config", "http.receivepack", "true"]).await?;
         git(root, &["clone", "--quiet", "repository.git", "work"]).await?;
         let work = root.join("work");
-        for (message, text) in [("first", "first\n"), ("second", "first\nsecond\n")] {
+        for (message, text) in [("first", "first\n"), ("second", "Keep it logically awesome.\n")] {
             std::fs::write(work.join("README"), text)?;
             git(&work, &["add", "README"]).await?;
             git(&work, &["commit", "--quiet", "--message", message]).await?;

@@ -5,7 +5,7 @@ use std::io;
 use serde_json::json;
 
 use super::exchange::{Exchange, Length};
-use super::{Shared, git, grpc, odd, streams, websocket};
+use super::{Shared, apis, files, git, grpc, odd, streams, websocket};
 
 const TEXT: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
@@ -32,7 +32,9 @@ pub(super) async fn answer(exchange: &mut Exchange<'_>, origin: &Shared) -> io::
         "ws-bad-accept" => websocket::answer(exchange, true).await,
         "sandgate.test.Echo" => grpc::answer(exchange, rest).await,
         "git" => git::answer(exchange, origin, rest).await,
-        _ => exchange.answer(404, TEXT, format!("the test origin has no route {path}\n")).await,
+        "v1" => apis::model(exchange, origin, rest).await,
+        "s3" => apis::object(exchange).await,
+        _ => files::answer(exchange, origin, &path).await,
     }
 }
 
