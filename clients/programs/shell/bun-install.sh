@@ -1,0 +1,3 @@
+echo '{"private": true}' >package.json
+bun add --registry "$2/npm/" sandgate-sample
+node -e 'require("sandgate-sample")'

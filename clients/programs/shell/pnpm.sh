@@ -1,0 +1,2 @@
+pnpm add --registry "$2/npm/" sandgate-sample
+node -e 'require("sandgate-sample")'

@@ -1,0 +1,79 @@
+//! `make clients`: every client of the table behind the proxy, in a network namespace of its own, and what became of it.
+//!
+//! It runs as root in a network namespace that `clients/run` made for it: it makes links, and listens on well-known ports.
+
+mod catalogue;
+mod client;
+mod committed;
+mod decoy;
+mod exceptions;
+mod outcome;
+mod page;
+mod places;
+mod report;
+mod space;
+mod stage;
+mod versions;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Context as _, ensure};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use crate::client::Client;
+use crate::committed::Committed;
+use crate::places::Places;
+use crate::report::{Row, say};
+use crate::stage::Stage;
+use crate::versions::Versions;
+
+/// As many as there are cores: a client that waits for the processor shows nothing of itself.
+const AT_ONCE: usize = 2;
+
+#[tokio::main]
+async fn main() -> anyhow::Result<ExitCode> {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let wanted: Vec<Client> =
+        catalogue::clients().filter(|client| words.iter().all(|word| client.name.contains(word))).collect();
+    ensure!(!wanted.is_empty(), "no client has {words:?} in its name; all of them are in docs/clients.md");
+    let places = Arc::new(Places::find()?);
+    let committed = Committed::read(&places)?;
+    let versions = Versions::read(&places)?;
+    let rows = run(Arc::clone(&places), versions, wanted).await?;
+    let is_whole = words.is_empty();
+    let mut worse = committed.compare(&rows, is_whole);
+    for row in rows.iter().filter(|row| !page::explains(row)) {
+        say(&format!("UNEXPLAINED: {}: clients/src/catalogue has to say why, and what helps", row.client.name));
+        worse += 1;
+    }
+    if is_whole {
+        page::write(&places, &rows)?;
+    }
+    say(&format!("\n{} passed, {worse} failed", rows.len() - worse.min(rows.len())));
+    Ok(if worse == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Runs the clients, some at once, and returns their rows in the order of the catalogue.
+async fn run(places: Arc<Places>, versions: Versions, clients: Vec<Client>) -> anyhow::Result<Vec<Row>> {
+    let permits = Arc::new(Semaphore::new(AT_ONCE));
+    let mut tasks = JoinSet::new();
+    for (number, client) in (1..).zip(clients) {
+        let (places, permits) = (Arc::clone(&places), Arc::clone(&permits));
+        let version = versions.of(&client, &places)?;
+        tasks.spawn(async move {
+            let _permit = permits.acquire().await?;
+            let row = Row::new(number, client, version, &Stage::build(&places, number).await?).await;
+            row.with_context(|| client.name)
+        });
+    }
+    let mut rows = Vec::new();
+    while let Some(row) = tasks.join_next().await {
+        let row = row??;
+        row.show();
+        rows.push(row);
+    }
+    rows.sort_by_key(|row| row.number);
+    Ok(rows)
+}
