@@ -12,7 +12,7 @@ use sandgate_policy::destination::{Authority, Destination, InvalidAuthority, Sch
 use sandgate_policy::problem::Unplaced;
 use sandgate_policy::rule::{Rule, Tls};
 use sandgate_policy::yaml;
-use sandgate_policy::{Outcome, Policy, PolicyErrors, Problem, Reason, Verdict};
+use sandgate_policy::{Addition, Outcome, Policy, PolicyErrors, Problem, Reason, Verdict};
 use thiserror::Error;
 
 use crate::file;
@@ -83,11 +83,13 @@ pub fn check_policy(policy: &Policy, method: &str, url: &str, out: &mut impl Wri
         writeln!(out, "rule: {}{}", rule.id, at_line(rule.line))?;
     }
     let (why, advice) = match address_code {
-        Some(code) if verdict.outcome.denied().is_none() => explain_address(code),
+        Some(code) if verdict.outcome.denied().is_none() => (explain_address(code).to_owned(), None),
         _ => request.explain(&verdict),
     };
     writeln!(out, "why: {why}")?;
-    if let Some(advice) = advice {
+    if let Some(addition) = request.addition(policy, &verdict) {
+        writeln!(out, "to allow it, add to {}: {}", addition.place(), addition.yaml())?;
+    } else if let Some(advice) = advice {
         writeln!(out, "to allow it: {advice}")?;
     }
     Ok(verdict.outcome.denied().is_none() && address_code.is_none())
@@ -149,12 +151,11 @@ fn refused_address(destination: &Destination, verdict: &Verdict) -> Option<Code>
     address::judge(address, listed).err()
 }
 
-fn explain_address(code: Code) -> (String, Option<String>) {
-    if code == Code::MetadataAddress {
-        return ("a cloud metadata service is refused whatever the policy lists".to_owned(), None);
+fn explain_address(code: Code) -> &'static str {
+    match code {
+        Code::MetadataAddress => "a cloud metadata service is refused whatever the policy lists",
+        _ => "the address is not globally reachable, and the destination lists no range for it",
     }
-    let advice = "list its range in the destination's private_cidrs, if it is a private one".to_owned();
-    ("the address is not globally reachable, and the destination lists no range for it".to_owned(), Some(advice))
 }
 
 /// What was asked for.
@@ -165,25 +166,39 @@ struct Request<'a> {
 }
 
 impl Request<'_> {
-    /// Why, and what would allow it, as two sentences.
+    /// What could be added to the policy so that it allows this, where it does not.
+    fn addition(&self, policy: &Policy, verdict: &Verdict) -> Option<Addition> {
+        let Self { destination, method, path } = self;
+        match (verdict.outcome, destination.host.address()) {
+            (Outcome::Deny(_) | Outcome::Audit(_), _) => {
+                policy.addition_for_request(destination, method, path, verdict)
+            }
+            (Outcome::Allow, Some(address)) => {
+                let rule = verdict.rule.as_deref();
+                refused_address(destination, verdict)?;
+                policy.addition_for_address(destination, rule, address)
+            }
+            (Outcome::Allow, None) => None,
+        }
+    }
+
+    /// Why; and what to do where nothing can be added to the policy.
     fn explain(&self, verdict: &Verdict) -> (String, Option<String>) {
         let Destination { scheme, host, port } = &self.destination;
         match (verdict.reason, &verdict.rule) {
             (Reason::Lists(finding), Some(rule)) => self.explain_lists(finding, rule),
-            (Reason::NoPort, _) => (
-                format!(
-                    "a destination has the host {host}, but none has it on port {port} with scheme {}",
-                    scheme.as_str()
-                ),
-                Some(format!(
-                    "add the port to the destination's ports, or a destination with scheme: {}",
-                    scheme.as_str()
-                )),
-            ),
-            _ => (
-                format!("no destination of the policy has the host {host}"),
-                Some(format!("add a destination with host: \"{host}\"")),
-            ),
+            (reason, _) => {
+                let scheme = scheme.as_str();
+                let why = match reason {
+                    Reason::NoPort => {
+                        format!(
+                            "a destination has the host {host}, but none has it on port {port} with scheme {scheme}"
+                        )
+                    }
+                    _ => format!("no destination of the policy has the host {host}"),
+                };
+                (why, Some("no policy can; the address is reserved or a metadata service".to_owned()))
+            }
         }
     }
 
@@ -213,7 +228,9 @@ impl Request<'_> {
                     ""
                 };
                 let why = format!("no entry of the allow list matches {method} {path}{both}");
-                (why, Some("add an entry with this method and path to the destination's allow list".to_owned()))
+                let advice =
+                    "another reading of the path is denied, or it or the method is too odd to be listed".to_owned();
+                (why, Some(advice))
             }
             Finding::BadPath(fault) => {
                 let advice = "send a plain path; a destination without path lists does not judge paths".to_owned();
@@ -271,13 +288,25 @@ destinations:
         for (method, url, allowed, expected) in [
             ("GET", "https://api.github.com/repos/x", true, "entry 1 of the allow list (line 5) matches GET /repos/x"),
             ("HEAD", "https://api.github.com/repos/x", false, "denied: request_not_allowed"),
+            (
+                "HEAD",
+                "https://api.github.com/repos/x?q",
+                false,
+                "to allow it, add to github.allow: - {methods: [HEAD], paths: [\"/repos/x\"]}\n",
+            ),
+            ("GET", "https://127.1/", false, "to allow it, add to local.private_cidrs: - 127.0.0.1/32\n"),
             ("GET", "https://api.github.com/@scope%2Fname", false, "both with a slash and with %2F"),
             ("GET", "https://api.github.com/repos/../x", false, "denied: bad_path"),
             ("GET", "https://api.github.com", false, "denied: request_not_allowed"),
             ("GET", "HTTPS://API.GITHUB.COM.:443/repos/x#f", true, "rule: github"),
             ("GET", "https://api.github.com:8443/repos/x", false, "denied: port_not_allowed"),
             ("GET", "http://api.github.com/repos/x", false, "with scheme http"),
-            ("GET", "https://evil.example/", false, "to allow it: add a destination with host: \"evil.example\""),
+            (
+                "GET",
+                "https://evil.example/",
+                false,
+                "to allow it, add to destinations: - {id: evil.example, host: evil.example}\n",
+            ),
             ("GET", "https://pinned.example.com/", true, "is a passthrough"),
             ("GET", "https://169.254.169.254/", false, "denied: metadata_address"),
             ("GET", "https://127.1/", false, "denied: address_not_allowed"),

@@ -1,5 +1,6 @@
 //! How the sidecar says no: the one response that a refused client sees, whatever the code. Nothing else builds a
-//! refusal, and nothing from a request but its host gets into one.
+//! refusal. Nothing from a request gets into one but its host and, in what could be added to the policy, its method and
+//! the part of its path that the audit log would have.
 
 use std::sync::Arc;
 
@@ -9,8 +10,8 @@ use http::{Response, StatusCode};
 use http_body_util::Full;
 use hyper::ext::ReasonPhrase;
 pub use sandgate_policy::Code;
-use sandgate_policy::Policy;
 use sandgate_policy::destination::Destination;
+use sandgate_policy::{Addition, Policy};
 use serde::Serialize;
 
 /// The longest reason phrase, in bytes: several clients print it, and cut off what is longer.
@@ -32,6 +33,8 @@ pub struct Refusal {
     pub rule: Option<Arc<str>>,
     /// One sentence, ASCII, without secrets, paths of the sidecar or anything from a request but its host.
     pub message: String,
+    /// What would allow it, where the policy refused it and something could be added.
+    pub addition: Option<Arc<Addition>>,
     /// Seconds after which a retry makes sense (`Retry-After`), for 429 and 503.
     pub retry_after: Option<u64>,
 }
@@ -43,15 +46,23 @@ impl Refusal {
         Self::for_host(code, format!("{}:{}", destination.host, destination.port))
     }
 
-    /// A refusal by this policy. Where there is none, it says that instead of what would have to be added to it.
+    /// A refusal by this policy, and what could be added to it. Where there is none, or no policy at all, it says so.
     #[must_use]
-    pub fn denied(code: Code, destination: &Destination, policy: &Policy) -> Self {
+    pub fn denied(code: Code, destination: &Destination, policy: &Policy, addition: Option<Arc<Addition>>) -> Self {
         let refusal = Self::new(code, destination);
-        if policy.is_absent() {
-            return refusal
-                .with_detail("there is no valid policy, so everything is refused: ask whoever runs this sandbox");
-        }
-        refusal
+        let why_none = match code {
+            _ if policy.is_absent() => {
+                "there is no valid policy, so everything is refused: ask whoever runs this sandbox"
+            }
+            Code::HostNotAllowed | Code::PortNotAllowed => {
+                "no policy can allow it: the address is reserved, a metadata service or one of this pod"
+            }
+            Code::RequestNotAllowed => {
+                "no entry is suggested: another reading of the path is denied, or it or the method is too odd to be listed"
+            }
+            _ => return refusal,
+        };
+        if addition.is_none() { refusal.with_detail(why_none) } else { refusal.with_addition(addition) }
     }
 
     /// A refusal of a request whose destination could not be read. What the client sent in its place is not repeated:
@@ -63,13 +74,20 @@ impl Refusal {
 
     fn for_host(code: Code, host: String) -> Self {
         let message = format!("{}; {}", fill(code.summary(), &host), code.advice());
-        Self { code, host, rule: None, message, retry_after: None }
+        Self { code, host, rule: None, message, addition: None, retry_after: None }
     }
 
     /// Names the policy's destination that decided, by its `id`.
     #[must_use]
     pub fn with_rule(mut self, rule: impl Into<Arc<str>>) -> Self {
         self.rule = Some(rule.into());
+        self
+    }
+
+    /// Says what could be added to the policy.
+    #[must_use]
+    pub fn with_addition(mut self, addition: Option<Arc<Addition>>) -> Self {
+        self.addition = addition;
         self
     }
 
@@ -145,9 +163,16 @@ impl Refusal {
             host: Option<&'a str>,
             rule: Option<&'a str>,
             message: &'a str,
+            allow: Option<Allow>,
+        }
+        #[derive(Serialize)]
+        struct Allow {
+            add: String,
+            to: String,
         }
         let host = (!self.host.is_empty()).then_some(self.host.as_str());
-        let body = Body { error: self.code.as_str(), host, rule: self.rule.as_deref(), message: &self.message };
+        let allow = self.addition.as_ref().map(|addition| Allow { add: addition.yaml(), to: addition.place() });
+        let body = Body { error: self.code.as_str(), host, rule: self.rule.as_deref(), message: &self.message, allow };
         let mut json = serde_json::to_vec(&body).expect("strings always serialise");
         json.push(b'\n');
         json.into()
@@ -224,8 +249,7 @@ mod tests {
         assert_eq!(header(&refusal, "content-type").as_deref(), Some("application/json"));
         let message =
             "example.com is not in the policy; use an allowed host, or ask whoever runs this sandbox to add this one";
-        let expected =
-            json!({"error": "host_not_allowed", "host": "example.com:443", "rule": null, "message": message});
+        let expected = json!({"error": "host_not_allowed", "host": "example.com:443", "rule": null, "message": message, "allow": null});
         assert_eq!(body(&refusal).await, expected);
     }
 
@@ -325,6 +349,20 @@ mod tests {
             writeln!(table, "| `{code}` | {status} | `{kind}` | {summary}; {} |", code.advice()).unwrap();
         }
         table
+    }
+
+    #[tokio::test]
+    async fn the_documentation_shows_a_refusal_as_it_is() {
+        let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/refusals.md")).unwrap();
+        let (to, policy) = (destination("example.com", 443), Policy::from_allowed_domains("a.test").unwrap());
+        let addition = policy.addition_for_connect(&to.host, to.port).map(Arc::new);
+        let response = Refusal::denied(Code::HostNotAllowed, &to, &policy, addition).response();
+        let length = response.headers()["content-length"].to_str().unwrap().to_owned();
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        let shown = format!("\ncontent-length: {length}\n");
+        assert!(page.contains(&shown), "{shown}");
+        let shown = str::from_utf8(&body).unwrap();
+        assert!(page.contains(shown), "{shown}");
     }
 
     #[test]

@@ -1,5 +1,7 @@
-//! What `run` says at its end: which hosts were reached and which refused, how often, and why. Bounded, whatever the
-//! command asks for.
+//! What `run` says at its end: which hosts were reached and which refused, how often, why, and what would allow it.
+//! Bounded, whatever the command asks for.
+
+mod advice;
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write;
@@ -7,11 +9,16 @@ use std::fmt::Write;
 use sandgate_policy::destination::Scheme;
 use serde::Serialize;
 
+use advice::Advice;
+pub use advice::Source;
+
 use crate::audit::{Kind, Record, Verdict};
 use crate::refusal::Code;
 
 /// The most hosts that are told apart; what is asked of further ones is counted together.
 const MAX_HOSTS: usize = 1_000;
+/// The most that is advised for one line.
+const MAX_ADVICE: usize = 8;
 
 /// How the summary is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -78,10 +85,35 @@ struct Line {
     code: Option<&'static str>,
 }
 
+/// What is known of the requests of one line.
+#[derive(Clone, Debug, Default, Serialize)]
+struct Told {
+    requests: u64,
+    /// What would allow them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    allow: Vec<Advice>,
+    /// Whether there was more to advise.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    more_to_allow: bool,
+}
+
+impl Told {
+    fn advise(&mut self, advice: Advice) {
+        if self.allow.contains(&advice) {
+            return;
+        }
+        self.more_to_allow = self.allow.len() == MAX_ADVICE;
+        if !self.more_to_allow {
+            self.allow.push(advice);
+        }
+    }
+}
+
 /// Counts what the audit log sees.
 #[derive(Debug, Default)]
 pub struct Tally {
-    lines: BTreeMap<Line, u64>,
+    source: Source,
+    lines: BTreeMap<Line, Told>,
     /// Requests whose refusal was counted when it was decided, and whose end is still to come.
     decided: HashSet<u64>,
     /// What was asked of hosts beyond the most that are told apart.
@@ -89,6 +121,12 @@ pub struct Tally {
 }
 
 impl Tally {
+    /// Counts nothing yet. The policy is from `source`.
+    #[must_use]
+    pub fn new(source: Source) -> Self {
+        Self { source, ..Self::default() }
+    }
+
     /// Counts a record: a refusal when it is decided, anything else when it ends. An allowed decision makes its line,
     /// so that a host whose tunnel came to nothing is seen too.
     pub fn add(&mut self, record: &Record) {
@@ -109,15 +147,20 @@ impl Tally {
             self.decided.extend(record.request);
         }
         if !was_decided {
-            self.count(line(outcome, record), count);
+            let advice = record.addition.as_ref().and_then(|addition| Advice::of(addition, self.source));
+            self.count(line(outcome, record), count, advice);
         }
     }
 
-    fn count(&mut self, line: Line, count: u64) {
-        if self.lines.len() < MAX_HOSTS || self.lines.contains_key(&line) {
-            *self.lines.entry(line).or_default() += count;
-        } else {
+    fn count(&mut self, line: Line, count: u64, advice: Option<Advice>) {
+        if self.lines.len() >= MAX_HOSTS && !self.lines.contains_key(&line) {
             self.unlisted += count;
+            return;
+        }
+        let told = self.lines.entry(line).or_default();
+        told.requests += count;
+        if let Some(advice) = advice {
+            told.advise(advice);
         }
     }
 
@@ -132,26 +175,32 @@ impl Tally {
     }
 
     /// The lines that say something: a host that was allowed and never asked anything has none beside one that says why.
-    fn told(&self) -> impl Iterator<Item = (&Line, u64)> {
+    fn told(&self) -> impl Iterator<Item = (&Line, &Told)> {
         let has_more = |line: &Line| {
             self.lines.keys().any(|other| other != line && other.host == line.host && other.port == line.port)
         };
-        self.lines.iter().map(|(line, count)| (line, *count)).filter(move |(line, count)| *count > 0 || !has_more(line))
+        self.lines.iter().filter(move |(line, told)| told.requests > 0 || !has_more(line))
     }
 
     fn text(&self) -> String {
         if self.lines.is_empty() {
             return "sandgate: no request came to the proxy\n".to_owned();
         }
-        let rows: Vec<_> = self.told().map(|(line, count)| (line, authority(line), requests(count))).collect();
-        let host_width = rows.iter().map(|(_, host, _)| host.len()).max().unwrap_or(0);
-        let count_width = rows.iter().map(|(_, _, count)| count.len()).max().unwrap_or(0);
+        let rows: Vec<_> =
+            self.told().map(|(line, told)| (line, told, authority(line), requests(told.requests))).collect();
+        let host_width = rows.iter().map(|(_, _, host, _)| host.len()).max().unwrap_or(0);
+        let count_width = rows.iter().map(|(_, _, _, count)| count.len()).max().unwrap_or(0);
         let mut text = "sandgate: what the command asked for\n".to_owned();
-        for (line, host, count) in &rows {
-            let why = line.code.map(|code| format!("{code}{}", advice(line, host))).unwrap_or_default();
-            let verdict = line.verdict.as_str();
+        for (line, told, host, count) in &rows {
+            let (verdict, why) = (line.verdict.as_str(), line.code.unwrap_or_default());
             let row = format!("  {verdict:<7}  {host:<host_width$}  {count:<count_width$}  {why}");
             let _ = writeln!(text, "{}", row.trim_end());
+            for Advice { add, to } in &told.allow {
+                let _ = writeln!(text, "           to allow it, add to {to}: {add}");
+            }
+            if told.more_to_allow {
+                let _ = writeln!(text, "           and further ones");
+            }
         }
         if self.unlisted > 0 {
             let _ = writeln!(text, "  and {} to further hosts", requests(self.unlisted));
@@ -164,9 +213,10 @@ impl Tally {
         struct Counted<'a> {
             #[serde(flatten)]
             line: &'a Line,
-            requests: u64,
+            #[serde(flatten)]
+            told: &'a Told,
         }
-        let hosts: Vec<_> = self.told().map(|(line, requests)| Counted { line, requests }).collect();
+        let hosts: Vec<_> = self.told().map(|(line, told)| Counted { line, told }).collect();
         format!("{}\n", serde_json::json!({ "v": 1, "hosts": hosts, "unlisted_requests": self.unlisted }))
     }
 }
@@ -196,21 +246,12 @@ fn requests(count: u64) -> String {
     }
 }
 
-/// What to do, where one flag of `run` does it.
-fn advice(line: &Line, host: &str) -> String {
-    let allowed = [Code::HostNotAllowed, Code::PortNotAllowed].map(|code| Some(code.as_str()));
-    if line.port.is_none() || !allowed.contains(&line.code) {
-        return String::new();
-    }
-    match line.scheme {
-        Some("http") => format!(" (to allow it: --allow http://{})", host.trim_end_matches(":80")),
-        _ => format!(" (to allow it: --allow {})", host.trim_end_matches(":443")),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use sandgate_policy::destination::Host;
+    use sandgate_policy::{Addition, Policy};
 
     use super::*;
 
@@ -218,11 +259,19 @@ mod tests {
         let mut record = Record::new(kind, 1, verdict);
         (record.request, record.port, record.code) = (Some(request), Some(443), code);
         record.host = Host::parse(host).ok();
+        if code == Some(Code::HostNotAllowed) {
+            let empty = Policy::from_allowed_domains("").unwrap();
+            record.addition = empty.addition_for_connect(record.host.as_ref().unwrap(), 443).map(Arc::new);
+        }
         record
     }
 
     fn tally(records: &[Record]) -> Tally {
-        let mut tally = Tally::default();
+        tally_of(Source::Flags, records)
+    }
+
+    fn tally_of(source: Source, records: &[Record]) -> Tally {
+        let mut tally = Tally::new(source);
         records.iter().for_each(|record| tally.add(record));
         tally
     }
@@ -249,7 +298,8 @@ sandgate: what the command asked for
   allowed  api.github.com:443  2 requests
   allowed  silent.test:443     no request
   failed   old.test:443        1 request   certificate_expired
-  refused  evil.test:443       1 request   host_not_allowed (to allow it: --allow evil.test)
+  refused  evil.test:443       1 request   host_not_allowed
+           to allow it, add to run: --allow evil.test
 ";
         assert_eq!(mixed().write(Format::Text).as_deref(), Some(expected));
     }
@@ -260,7 +310,8 @@ sandgate: what the command asked for
         assert_eq!(text.lines().count(), 1);
         let summary: serde_json::Value = serde_json::from_str(&text).unwrap();
         let refused = serde_json::json!({
-            "verdict": "refused", "host": "evil.test", "port": 443, "code": "host_not_allowed", "requests": 1
+            "verdict": "refused", "host": "evil.test", "port": 443, "code": "host_not_allowed", "requests": 1,
+            "allow": [{"add": "--allow evil.test", "to": "run"}],
         });
         assert_eq!(summary["hosts"].as_array().unwrap().last(), Some(&refused));
     }
@@ -278,8 +329,33 @@ sandgate: what the command asked for
             record(Kind::Decision, 1, "inner.test", Verdict::Allowed, None),
             record(Kind::Request, 1, "inner.test", Verdict::Denied, refused),
         ]);
-        let told: Vec<_> = tally.told().map(|(line, count)| (line.verdict, line.code, count)).collect();
+        let told: Vec<_> = tally.told().map(|(line, told)| (line.verdict, line.code, told.requests)).collect();
         assert_eq!(told, [(Outcome::Refused, Some("address_not_allowed"), 1)]);
+    }
+
+    #[test]
+    fn with_a_policy_file_each_entry_that_would_allow_something_is_told_up_to_a_bound() {
+        let asked = |number: u64| {
+            let mut record = record(Kind::Decision, number, "api.test", Verdict::Denied, Some(Code::RequestNotAllowed));
+            let path = Some(format!("/v1/{}", number / 2));
+            let addition = Addition::Allow { rule: "api".into(), method: http::Method::GET, path };
+            record.addition = Some(Arc::new(addition));
+            record
+        };
+        let tally = |count| tally_of(Source::File, &(0..count).map(asked).collect::<Vec<_>>());
+        let expected = "\
+sandgate: what the command asked for
+  refused  api.test:443  3 requests  request_not_allowed
+           to allow it, add to api.allow: - {methods: [GET], paths: [\"/v1/0\"]}
+           to allow it, add to api.allow: - {methods: [GET], paths: [\"/v1/1\"]}
+";
+        assert_eq!(tally(3).text(), expected);
+        let many = tally(1_000).text();
+        assert_eq!(many.lines().count(), 2 + MAX_ADVICE + 1);
+        assert!(many.ends_with("  and further ones\n"), "{many}");
+        let many: serde_json::Value = serde_json::from_str(&tally(1_000).json()).unwrap();
+        assert_eq!(many["hosts"][0]["allow"].as_array().map(Vec::len), Some(MAX_ADVICE));
+        assert_eq!(many["hosts"][0]["more_to_allow"], true);
     }
 
     #[test]
