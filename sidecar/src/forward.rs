@@ -20,7 +20,7 @@ use crate::expect::Gate;
 use crate::fields;
 use crate::ledger::Ledger;
 use crate::limits::Permit;
-use crate::refusal::{Code, Refusal};
+use crate::refusal::{Code, Form, Refusal};
 use crate::send::{self, Outgoing};
 use crate::target;
 use crate::upstream::Failure;
@@ -29,14 +29,14 @@ use crate::websocket;
 /// Answers one request: with the origin's response, or with a refusal.
 pub async fn forward(engine: Arc<Engine>, inbound: Inbound, request: Request<Incoming>) -> Response<ResponseBody> {
     let (head, body) = request.into_parts();
-    let version = head.version;
+    let (version, form) = (head.version, Form::of(&head));
     let mut ledger = Ledger::open(&engine, &inbound, &head);
     match answer(&engine, &inbound, head, body, &mut ledger).await {
         Ok(response) => response,
         Err(refusal) => {
             ledger.refuse(&refusal);
             inbound.link.refuse();
-            let mut response = refused(&refusal);
+            let mut response = refused(&refusal, form);
             if refusal.code == Code::BadRequest && version < Version::HTTP_2 {
                 // Where the next request begins is in doubt after one that is not valid (RFC 9112 6.3).
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
@@ -48,8 +48,8 @@ pub async fn forward(engine: Arc<Engine>, inbound: Inbound, request: Request<Inc
 
 /// A refusal as a response of this proxy.
 #[must_use]
-pub fn refused(refusal: &Refusal) -> Response<ResponseBody> {
-    refusal.response().map(ResponseBody::Local)
+pub fn refused(refusal: &Refusal, form: Form) -> Response<ResponseBody> {
+    refusal.response_as(form).map(ResponseBody::Local)
 }
 
 async fn answer(

@@ -25,7 +25,7 @@ use crate::forward::{forward, refused};
 use crate::link::Link;
 use crate::metrics::Open;
 use crate::pace::Paced;
-use crate::refusal::{Code, Refusal};
+use crate::refusal::{Code, Form, Refusal};
 use crate::settings::Settings;
 use crate::target;
 use crate::tunnel;
@@ -127,7 +127,7 @@ async fn enter(engine: Arc<Engine>, client: Arc<Client>, request: Request<Incomi
     }
     match connect(&engine, &client, request) {
         Ok(response) => response,
-        Err(refusal) => refused(&refusal),
+        Err(refusal) => refused(&refusal, Form::Json),
     }
 }
 

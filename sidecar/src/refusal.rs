@@ -2,11 +2,14 @@
 //! refusal. Nothing from a request gets into one but its host and, in what could be added to the policy, its method and
 //! the part of its path that the audit log would have.
 
+mod grpc;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
-use http::{Response, StatusCode};
+use http::request::Parts;
+use http::{Response, StatusCode, Version};
 use http_body_util::Full;
 use hyper::ext::ReasonPhrase;
 pub use sandgate_policy::Code;
@@ -21,6 +24,23 @@ const PROXY_NAME: &str = "sandgate";
 /// What `Retry-After` says, in seconds, where a 429 or 503 knows nothing better.
 const DEFAULT_RETRY_AFTER: u64 = 1;
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
+
+/// How a client reads a refusal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// By the status and the JSON below it.
+    Json,
+    /// By the status and the message of a gRPC call.
+    Grpc,
+}
+
+impl Form {
+    /// What the client of a request reads. gRPC is a call only over HTTP/2.
+    #[must_use]
+    pub fn of(head: &Parts) -> Self {
+        if head.version == Version::HTTP_2 && grpc::is_call(&head.headers) { Self::Grpc } else { Self::Json }
+    }
+}
 
 /// A refusal: the code, what it is about, and one sentence that a person or an agent can act on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -132,6 +152,15 @@ impl Refusal {
             response.extensions_mut().insert(reason);
         }
         response
+    }
+
+    /// The response in the form that the client of a request reads.
+    #[must_use]
+    pub fn response_as(&self, form: Form) -> Response<Full<Bytes>> {
+        match form {
+            Form::Json => self.response(),
+            Form::Grpc => grpc::trailers_only(self, self.response()),
+        }
     }
 
     /// The value of `Proxy-Status` (RFC 9209 2), here and in the trailers of a response that broke off.
