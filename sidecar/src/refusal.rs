@@ -17,6 +17,8 @@ use sandgate_policy::destination::Destination;
 use sandgate_policy::{Addition, Policy};
 use serde::Serialize;
 
+use crate::fields;
+
 /// The longest reason phrase, in bytes: several clients print it, and cut off what is longer.
 const MAX_REASON_BYTES: usize = 120;
 /// The name of this proxy in `Proxy-Status` (RFC 9209 2).
@@ -38,7 +40,7 @@ impl Form {
     /// What the client of a request reads. gRPC is a call only over HTTP/2.
     #[must_use]
     pub fn of(head: &Parts) -> Self {
-        if head.version == Version::HTTP_2 && grpc::is_call(&head.headers) { Self::Grpc } else { Self::Json }
+        if head.version == Version::HTTP_2 && fields::is_grpc(&head.headers) { Self::Grpc } else { Self::Json }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use bytes::Bytes;
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::header::{self, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 use http_body_util::Full;
 
@@ -12,13 +12,6 @@ use super::Refusal;
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 const CONTENT_TYPE: HeaderValue = HeaderValue::from_static("application/grpc");
-
-/// Whether the client reads its answer from trailers: a call of gRPC itself, not of gRPC-Web.
-pub(super) fn is_call(headers: &HeaderMap) -> bool {
-    let kind = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
-    let rest = kind.and_then(|kind| kind.strip_prefix(CONTENT_TYPE.as_bytes()));
-    rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
-}
 
 /// Makes of a refusal's response one of trailers alone: `Trailers-Only` of the gRPC protocol over HTTP/2.
 pub(super) fn trailers_only(refusal: &Refusal, mut response: Response<Full<Bytes>>) -> Response<Full<Bytes>> {
@@ -80,27 +73,8 @@ mod tests {
     use super::super::Form;
     use super::*;
 
-    fn headers(kind: &'static str) -> HeaderMap {
-        HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static(kind))])
-    }
-
     fn to() -> Destination {
         Destination { scheme: Scheme::Https, host: Host::parse("a.test").unwrap(), port: 443 }
-    }
-
-    #[test]
-    fn a_call_is_told_by_its_content_type_and_grpc_web_is_none() {
-        for (kind, expected) in [
-            ("application/grpc", true),
-            ("application/grpc+proto", true),
-            ("application/grpc;x=y", true),
-            ("application/grpc-web", false),
-            ("application/grpc-web+proto", false),
-            ("application/json", false),
-        ] {
-            assert_eq!(is_call(&headers(kind)), expected, "{kind}");
-        }
-        assert!(!is_call(&HeaderMap::new()));
     }
 
     #[test]

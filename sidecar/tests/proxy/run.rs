@@ -73,24 +73,31 @@ async fn beside_a_policy_file_the_summary_says_what_to_add_to_it() {
     let mut policy = tempfile::NamedTempFile::new().unwrap();
     let rule = "{id: origin, host: origin.test, private_cidrs: [127.0.0.0/8], allow: [{paths: [/echo]}], ports:";
     write!(policy, "version: 1\ndestinations:\n  - {rule} [{}]}}\n", origin.port()).unwrap();
+    writeln!(policy, "  - {{id: pinned, host: pinned.test, tls: passthrough}}").unwrap();
     let (resolve, port) = (resolve(&origin), origin.port().to_string());
-    let script = "curl -sk https://origin.test:$PORT/zen; curl -s http://refused.test/; exit 0";
+    let script =
+        "curl -sk https://origin.test:$PORT/zen; curl -s http://refused.test/; curl -s https://pinned.test/; exit 0";
     let run = async |format| {
         let arguments = ["run", "--no-env", "--policy", policy.path().to_str().unwrap(), "--resolve", &resolve];
-        let arguments = [&arguments[..], &["--summary", format, "--", "sh", "-c", script]].concat();
+        let arguments = [
+            &arguments[..],
+            &["--resolve", "pinned.test:443:127.0.0.1", "--summary", format, "--", "sh", "-c", script],
+        ]
+        .concat();
         let output = run_command(PROGRAM, &arguments, &[("PORT", &port)], DEADLINE).await.unwrap();
         String::from_utf8(output.stderr).unwrap()
     };
-    let [entry, host] = [
+    let expected = [
         ("- {methods: [GET], paths: [\"/zen\"]}", "origin.allow"),
         ("- {id: refused.test-http, host: refused.test, scheme: http}", "destinations"),
+        ("- 127.0.0.1/32", "pinned.private_cidrs"),
     ];
     let text = run("text").await;
-    for (add, to) in [entry, host] {
+    for (add, to) in expected {
         assert!(text.contains(&format!("\n           to allow it, add to {to}: {add}\n")), "{text}");
     }
     let summary: Value = serde_json::from_str(run("json").await.lines().last().unwrap()).unwrap();
-    for (add, to) in [entry, host] {
+    for (add, to) in expected {
         let expected = serde_json::json!([{"add": add, "to": to}]);
         assert!(summary["hosts"].as_array().unwrap().iter().any(|line| line["allow"] == expected), "{summary}");
     }
