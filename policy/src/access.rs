@@ -82,6 +82,18 @@ impl Access {
         &self.deny
     }
 
+    /// Whether paths are judged: some entry has them.
+    pub(crate) fn judges_paths(&self) -> bool {
+        self.judges_paths
+    }
+
+    /// Whether a `deny` entry matches some reading of the path.
+    pub(crate) fn denies(&self, method: &Method, path: &str) -> bool {
+        path::read(path).is_ok_and(|readings| {
+            readings.iter().any(|reading| matches!(self.judge_reading(method, Some(reading)), Finding::DenyEntry(_)))
+        })
+    }
+
     /// Judges a request. The path is in origin form, as it came, without its query; it is looked at only where an
     /// entry has paths. Each reading of a path has to be allowed, and none denied.
     #[must_use]

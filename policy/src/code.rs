@@ -78,7 +78,7 @@ codes! {
     /// A `deny` entry of the destination matches the method and path.
     RequestDenied = "request_denied", 403, "http_request_denied",
         "the policy denies this method and path on {host}",
-        "do without this request, or ask whoever runs this sandbox to change the rule";
+        "it is refused on purpose: do without it; a deny entry of the rule wins over what could be added";
     /// The destination has an `allow` list, and no entry matches the method and path.
     RequestNotAllowed = "request_not_allowed", 403, "http_request_denied",
         "this method and path are not allowed on {host}",

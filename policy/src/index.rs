@@ -1,7 +1,7 @@
 //! Finds the one rule that answers for a host, port and scheme. The cost depends on the labels of the host, not on
 //! the number of rules, and nothing is allocated.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::destination::{Host, Scheme};
@@ -13,6 +13,7 @@ use crate::rule::Rule;
 pub(crate) struct Index {
     exact: HashMap<Host, Slots>,
     below: HashMap<Arc<str>, Slots>,
+    ids: HashSet<Arc<str>>,
 }
 
 /// The rules of one pattern, by port and scheme; sorted once all are in.
@@ -36,6 +37,7 @@ impl Index {
     pub(crate) fn new(rules: &[Arc<Rule>]) -> Self {
         let mut index = Self::default();
         for rule in rules {
+            index.ids.insert(Arc::clone(&rule.id));
             let slots = match &rule.pattern {
                 HostPattern::Exact(host) => index.exact.entry(host.clone()).or_default(),
                 HostPattern::Below(suffix) => index.below.entry(suffix.clone()).or_default(),
@@ -56,6 +58,11 @@ impl Index {
     /// Whether any pattern matches this host, on whatever port.
     pub(crate) fn knows(&self, host: &Host) -> bool {
         self.candidates(host).next().is_some()
+    }
+
+    /// Whether a rule has this id.
+    pub(crate) fn has_id(&self, id: &str) -> bool {
+        self.ids.contains(id)
     }
 
     /// The wildcard rules for the same scheme and port that a pattern takes hosts away from, longest suffix first.

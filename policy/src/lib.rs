@@ -4,6 +4,7 @@
 //! whoever only validates a policy runs the code that judges by it, without the proxy.
 
 pub mod access;
+mod addition;
 pub mod address;
 mod code;
 mod compile;
@@ -30,6 +31,7 @@ use aws_lc_rs::digest;
 use http::Method;
 use ipnet::IpNet;
 
+pub use self::addition::Addition;
 pub use self::code::Code;
 use self::destination::{Destination, Host, Scheme};
 use self::document::Document;

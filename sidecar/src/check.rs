@@ -12,7 +12,7 @@ use sandgate_policy::destination::{Authority, Destination, InvalidAuthority, Sch
 use sandgate_policy::problem::Unplaced;
 use sandgate_policy::rule::{Rule, Tls};
 use sandgate_policy::yaml;
-use sandgate_policy::{Outcome, Policy, PolicyErrors, Problem, Reason, Verdict};
+use sandgate_policy::{Addition, Outcome, Policy, PolicyErrors, Problem, Reason, Verdict};
 use thiserror::Error;
 
 use crate::file;
@@ -83,11 +83,13 @@ pub fn check_policy(policy: &Policy, method: &str, url: &str, out: &mut impl Wri
         writeln!(out, "rule: {}{}", rule.id, at_line(rule.line))?;
     }
     let (why, advice) = match address_code {
-        Some(code) if verdict.outcome.denied().is_none() => explain_address(code),
+        Some(code) if verdict.outcome.denied().is_none() => (explain_address(code).to_owned(), None),
         _ => request.explain(&verdict),
     };
     writeln!(out, "why: {why}")?;
-    if let Some(advice) = advice {
+    if let Some(addition) = request.addition(policy, &verdict) {
+        writeln!(out, "to allow it, add to {}: {}", addition.place(), addition.yaml())?;
+    } else if let Some(advice) = advice {
         writeln!(out, "to allow it: {advice}")?;
     }
     Ok(verdict.outcome.denied().is_none() && address_code.is_none())
@@ -149,12 +151,11 @@ fn refused_address(destination: &Destination, verdict: &Verdict) -> Option<Code>
     address::judge(address, listed).err()
 }
 
-fn explain_address(code: Code) -> (String, Option<String>) {
-    if code == Code::MetadataAddress {
-        return ("a cloud metadata service is refused whatever the policy lists".to_owned(), None);
+fn explain_address(code: Code) -> &'static str {
+    match code {
+        Code::MetadataAddress => "a cloud metadata service is refused whatever the policy lists",
+        _ => "the address is not globally reachable, and the destination lists no range for it",
     }
-    let advice = "list its range in the destination's private_cidrs, if it is a private one".to_owned();
-    ("the address is not globally reachable, and the destination lists no range for it".to_owned(), Some(advice))
 }
 
 /// What was asked for.
@@ -165,25 +166,39 @@ struct Request<'a> {
 }
 
 impl Request<'_> {
-    /// Why, and what would allow it, as two sentences.
+    /// What could be added to the policy so that it allows this, where it does not.
+    fn addition(&self, policy: &Policy, verdict: &Verdict) -> Option<Addition> {
+        let Self { destination, method, path } = self;
+        match (verdict.outcome, destination.host.address()) {
+            (Outcome::Deny(_) | Outcome::Audit(_), _) => {
+                policy.addition_for_request(destination, method, path, verdict)
+            }
+            (Outcome::Allow, Some(address)) => {
+                let rule = verdict.rule.as_deref();
+                refused_address(destination, verdict)?;
+                policy.addition_for_address(destination, rule, address)
+            }
+            (Outcome::Allow, None) => None,
+        }
+    }
+
+    /// Why; and what to do where nothing can be added to the policy.
     fn explain(&self, verdict: &Verdict) -> (String, Option<String>) {
         let Destination { scheme, host, port } = &self.destination;
         match (verdict.reason, &verdict.rule) {
             (Reason::Lists(finding), Some(rule)) => self.explain_lists(finding, rule),
-            (Reason::NoPort, _) => (
-                format!(
-                    "a destination has the host {host}, but none has it on port {port} with scheme {}",
-                    scheme.as_str()
-                ),
-                Some(format!(
-                    "add the port to the destination's ports, or a destination with scheme: {}",
-                    scheme.as_str()
-                )),
-            ),
-            _ => (
-                format!("no destination of the policy has the host {host}"),
-                Some(format!("add a destination with host: \"{host}\"")),
-            ),
+            (reason, _) => {
+                let scheme = scheme.as_str();
+                let why = match reason {
+                    Reason::NoPort => {
+                        format!(
+                            "a destination has the host {host}, but none has it on port {port} with scheme {scheme}"
+                        )
+                    }
+                    _ => format!("no destination of the policy has the host {host}"),
+                };
+                (why, Some("no policy can; the address is reserved or a metadata service".to_owned()))
+            }
         }
     }
 
@@ -213,7 +228,9 @@ impl Request<'_> {
                     ""
                 };
                 let why = format!("no entry of the allow list matches {method} {path}{both}");
-                (why, Some("add an entry with this method and path to the destination's allow list".to_owned()))
+                let advice =
+                    "another reading of the path is denied, or it or the method is too odd to be listed".to_owned();
+                (why, Some(advice))
             }
             Finding::BadPath(fault) => {
                 let advice = "send a plain path; a destination without path lists does not judge paths".to_owned();
@@ -224,116 +241,4 @@ impl Request<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::fs;
-
-    use super::*;
-
-    const POLICY: &str = "\
-version: 1
-destinations:
-  - id: github
-    host: api.github.com
-    allow: [{methods: [GET], paths: ['/repos/**', '/@scope/*']}]
-    deny:
-      - {paths: ['/repos/secret/**', /repos/secret]}
-  - {id: pinned, host: pinned.example.com, tls: passthrough}
-  - {id: metadata, host: 169.254.169.254, private_cidrs: [169.254.0.0/16]}
-  - {id: local, host: 127.0.0.1}
-";
-
-    fn file(text: &str) -> tempfile::NamedTempFile {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        fs::write(file.path(), text).unwrap();
-        file
-    }
-
-    fn checked(text: &str, method: &str, url: &str) -> (bool, String) {
-        let mut out = Vec::new();
-        let allowed = check(file(text).path(), method, url, &mut out).unwrap_or_else(|error| panic!("{error}"));
-        (allowed, String::from_utf8(out).unwrap())
-    }
-
-    #[test]
-    fn a_denial_names_code_rule_reason_and_remedy() {
-        let (allowed, text) = checked(POLICY, "GET", "https://api.github.com/repos/secret/x?q=1");
-        assert!(!allowed);
-        assert_eq!(
-            text,
-            "denied: request_denied\nrule: github (line 3)\n\
-             why: entry 1 of the deny list (line 7) matches GET /repos/secret/x\n\
-             to allow it: narrow that entry; deny wins over allow inside a destination\n"
-        );
-    }
-
-    #[test]
-    fn every_kind_of_verdict_says_why() {
-        for (method, url, allowed, expected) in [
-            ("GET", "https://api.github.com/repos/x", true, "entry 1 of the allow list (line 5) matches GET /repos/x"),
-            ("HEAD", "https://api.github.com/repos/x", false, "denied: request_not_allowed"),
-            ("GET", "https://api.github.com/@scope%2Fname", false, "both with a slash and with %2F"),
-            ("GET", "https://api.github.com/repos/../x", false, "denied: bad_path"),
-            ("GET", "https://api.github.com", false, "denied: request_not_allowed"),
-            ("GET", "HTTPS://API.GITHUB.COM.:443/repos/x#f", true, "rule: github"),
-            ("GET", "https://api.github.com:8443/repos/x", false, "denied: port_not_allowed"),
-            ("GET", "http://api.github.com/repos/x", false, "with scheme http"),
-            ("GET", "https://evil.example/", false, "to allow it: add a destination with host: \"evil.example\""),
-            ("GET", "https://pinned.example.com/", true, "is a passthrough"),
-            ("GET", "https://169.254.169.254/", false, "denied: metadata_address"),
-            ("GET", "https://127.1/", false, "denied: address_not_allowed"),
-        ] {
-            let (verdict, text) = checked(POLICY, method, url);
-            assert_eq!(verdict, allowed, "{url}: {text}");
-            assert!(text.contains(expected), "{url}: {text}");
-        }
-    }
-
-    #[test]
-    fn audit_allows_and_says_what_enforce_would_do_but_not_for_addresses() {
-        let text = "version: 1\nmode: audit\ndestinations: []\n";
-        let (allowed, out) = checked(text, "GET", "https://a.test/");
-        assert!(
-            allowed && out.starts_with("allowed, as mode is audit; enforce would deny: host_not_allowed\n"),
-            "{out}"
-        );
-        let (allowed, out) = checked(text, "GET", "https://10.0.0.1/");
-        assert!(!allowed && out.starts_with("denied: address_not_allowed\n"), "{out}");
-    }
-
-    #[test]
-    fn wrong_arguments_are_told_from_a_denial() {
-        let file = file(POLICY);
-        let error = |method, url| check(file.path(), method, url, &mut Vec::new()).unwrap_err().to_string();
-        assert!(error("G T", "https://a.test/").contains("is not a method"));
-        for url in ["a.test", "ftp://a.test/", "https://", "https://u@a.test/", "https://a.test:0/", "https://a b/"] {
-            assert!(error("GET", url).contains("is not a URL"), "{url}");
-        }
-    }
-
-    #[test]
-    fn validate_names_file_and_line_of_every_problem() {
-        let file = file("version: 1\ndestinations:\n  - {id: a, host: '*', ports: [0]}\n");
-        let mut out = Vec::new();
-        assert!(!validate(file.path(), &mut out).unwrap());
-        let out = String::from_utf8(out).unwrap();
-        let place = format!("{}:3: destinations[0].", file.path().display());
-        assert_eq!(out.lines().filter(|line| line.starts_with(&place)).count(), 2, "{out}");
-    }
-
-    #[test]
-    fn validate_counts_destinations_and_warns() {
-        let file = file(POLICY);
-        let mut out = Vec::new();
-        assert!(validate(file.path(), &mut out).unwrap());
-        let out = String::from_utf8(out).unwrap();
-        let name = file.path().display().to_string();
-        assert!(out.starts_with(&format!("{name}: valid, 4 destinations\n")), "{out}");
-        assert!(out.contains(&format!("{name}:8: warning: pinned.tls: passthrough leaves")), "{out}");
-    }
-
-    #[test]
-    fn a_file_that_cannot_be_read_is_named() {
-        let error = validate(Path::new("/nonexistent/policy.yaml"), &mut Vec::new()).unwrap_err().to_string();
-        assert!(error.starts_with("cannot read /nonexistent/policy.yaml: "), "{error}");
-    }
-}
+mod tests;

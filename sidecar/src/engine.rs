@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use sandgate_policy::Addition;
 use sandgate_policy::destination::Destination;
 
 use crate::audit::Audit;
@@ -32,6 +33,15 @@ pub struct Engine {
     pub metrics: Arc<Metrics>,
     /// Numbers requests and connections from 1.
     pub numbers: Numbers,
+}
+
+impl Engine {
+    /// What to say of an addition to the policy: nothing where it would not help, as the host is an address of this pod.
+    #[must_use]
+    pub fn helpful(&self, addition: Option<Addition>, destination: &Destination) -> Option<Arc<Addition>> {
+        let is_here = |address| self.upstream.dialer().is_here(address, destination.port);
+        addition.filter(|_| !destination.host.address().is_some_and(is_here)).map(Arc::new)
+    }
 }
 
 /// Numbers that are unique since the start.

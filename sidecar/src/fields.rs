@@ -108,10 +108,11 @@ pub fn lists(value: &HeaderValue, token: &str) -> bool {
     value.to_str().is_ok_and(|value| value.split(',').any(matches))
 }
 
-/// Whether a request is one of gRPC, which needs HTTP/2 end to end.
+/// Whether a request is one of gRPC, which needs HTTP/2 end to end. gRPC-Web is none: it goes over any version.
 #[must_use]
 pub fn is_grpc(headers: &HeaderMap) -> bool {
-    headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
+    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.as_bytes().strip_prefix(b"application/grpc"));
+    kind.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
 }
 
 /// The announced length of a body, in bytes.
@@ -255,6 +256,25 @@ mod tests {
             to_http1(&mut request, &HeaderValue::from_static("api.test"));
             assert_eq!(request.uri(), written, "{sent}");
         }
+    }
+
+    #[test]
+    fn a_call_of_grpc_is_told_by_its_content_type_and_grpc_web_is_none() {
+        for (kind, expected) in [
+            ("application/grpc", true),
+            ("application/grpc+proto", true),
+            ("application/grpc;x=y", true),
+            ("application/grpc-web", false),
+            ("application/grpc-web+proto", false),
+            ("application/json", false),
+        ] {
+            assert_eq!(
+                is_grpc(&HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(kind))])),
+                expected,
+                "{kind}"
+            );
+        }
+        assert!(!is_grpc(&HeaderMap::new()));
     }
 
     #[test]

@@ -20,7 +20,7 @@ use crate::expect::Gate;
 use crate::fields;
 use crate::ledger::Ledger;
 use crate::limits::Permit;
-use crate::refusal::{Code, Refusal};
+use crate::refusal::{Code, Form, Refusal};
 use crate::send::{self, Outgoing};
 use crate::target;
 use crate::upstream::Failure;
@@ -29,14 +29,14 @@ use crate::websocket;
 /// Answers one request: with the origin's response, or with a refusal.
 pub async fn forward(engine: Arc<Engine>, inbound: Inbound, request: Request<Incoming>) -> Response<ResponseBody> {
     let (head, body) = request.into_parts();
-    let version = head.version;
+    let (version, form) = (head.version, Form::of(&head));
     let mut ledger = Ledger::open(&engine, &inbound, &head);
     match answer(&engine, &inbound, head, body, &mut ledger).await {
         Ok(response) => response,
         Err(refusal) => {
             ledger.refuse(&refusal);
             inbound.link.refuse();
-            let mut response = refused(&refusal);
+            let mut response = refused(&refusal, form);
             if refusal.code == Code::BadRequest && version < Version::HTTP_2 {
                 // Where the next request begins is in doubt after one that is not valid (RFC 9112 6.3).
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
@@ -48,8 +48,8 @@ pub async fn forward(engine: Arc<Engine>, inbound: Inbound, request: Request<Inc
 
 /// A refusal as a response of this proxy.
 #[must_use]
-pub fn refused(refusal: &Refusal) -> Response<ResponseBody> {
-    refusal.response().map(ResponseBody::Local)
+pub fn refused(refusal: &Refusal, form: Form) -> Response<ResponseBody> {
+    refusal.response_as(form).map(ResponseBody::Local)
 }
 
 async fn answer(
@@ -114,12 +114,17 @@ fn admit(
         let snapshot = engine.enforcement.current();
         let verdict = snapshot.policy.judge_request(destination, &head.method, head.uri.path());
         let id = verdict.rule.as_ref().map(|rule| Arc::clone(&rule.id));
-        let audited = match verdict.outcome {
-            Outcome::Allow => None,
-            Outcome::Audit(code) => Some(code),
+        let addition = || {
+            let path = head.uri.path();
+            let addition = snapshot.policy.addition_for_request(destination, &head.method, path, &verdict);
+            engine.helpful(addition, destination)
+        };
+        let (audited, addition) = match verdict.outcome {
+            Outcome::Allow => (None, None),
+            Outcome::Audit(code) => (Some(code), addition()),
             Outcome::Deny(code) => {
                 ledger.ruled_by(id.clone());
-                return Err(ruled(Refusal::denied(code, destination, &snapshot.policy), id));
+                return Err(ruled(Refusal::denied(code, destination, &snapshot.policy, addition()), id));
             }
         };
         let grant = Grant::Request {
@@ -131,7 +136,7 @@ fn admit(
         let Ok(lease) = granted else { continue };
         ledger.ruled_by(id.clone());
         let permit = within_limits(engine, verdict.rule.as_deref(), destination, head)?;
-        ledger.admit(id, audited);
+        ledger.admit(id, audited, addition);
         return Ok(Admitted { snapshot, rule: verdict.rule, lease, permit });
     }
 }
@@ -185,10 +190,10 @@ async fn exchange(
         () = exchange.lease.revoked() => Err(Failure::new(Code::PolicyChanged, "the policy changed meanwhile")),
         () = silence(engine, &exchange) => Err(Failure::new(Code::ResponseTimeout, "no response in time")),
     };
-    let (response, channel) = sent.map_err(|failure| unanswered(&failure, destination, rule))?;
+    let (response, channel) = sent.map_err(|failure| unanswered(&failure, destination, rule, &snapshot))?;
     if response.status() == http::StatusCode::SWITCHING_PROTOCOLS {
         let failure = Failure::new(Code::BadUpgrade, "the origin switched protocols without being asked");
-        return Err(unanswered(&failure, destination, rule));
+        return Err(unanswered(&failure, destination, rule, &snapshot));
     }
     if let Some(gate) = &gate {
         gate.hold();
@@ -220,9 +225,19 @@ async fn silence(engine: &Engine, exchange: &Exchange) {
 }
 
 /// The refusal that a failed exchange means.
-pub fn unanswered(failure: &Failure, destination: &Destination, rule: Option<&Rule>) -> Refusal {
-    let refusal = Refusal::new(failure.code, destination).with_detail(&failure.detail);
-    ruled(refusal, rule.map(|rule| Arc::clone(&rule.id)))
+pub fn unanswered(
+    failure: &Failure,
+    destination: &Destination,
+    rule: Option<&Rule>,
+    Snapshot { policy, .. }: &Snapshot,
+) -> Refusal {
+    let addition = failure.addition(policy, destination, rule);
+    let refusal = match (failure.code, &addition) {
+        (Code::AddressNotAllowed, None) => Refusal::new(failure.code, destination)
+            .with_detail(&format!("{}, which is never dialled, whatever a policy lists", failure.detail)),
+        _ => Refusal::new(failure.code, destination).with_detail(&failure.detail),
+    };
+    ruled(refusal.with_addition(addition.map(Arc::new)), rule.map(|rule| Arc::clone(&rule.id)))
 }
 
 /// Turns the origin's response into the client's.

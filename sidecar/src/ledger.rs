@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use http::StatusCode;
 use http::request::Parts;
+use sandgate_policy::Addition;
 use sandgate_policy::destination::Destination;
 
 use crate::audit::{Kind, LoggedPath, Record, Verdict};
@@ -56,10 +57,11 @@ impl Ledger {
     }
 
     /// Notes the verdict that lets the request through, and writes its line. `code` is what the policy would have
-    /// refused it with, in audit mode.
-    pub fn admit(&mut self, rule: Option<Arc<str>>, code: Option<Code>) {
+    /// refused it with, in audit mode, and `addition` what would allow it.
+    pub fn admit(&mut self, rule: Option<Arc<str>>, code: Option<Code>, addition: Option<Arc<Addition>>) {
         let Some(account) = &mut self.0 else { return };
         account.record.rule = rule;
+        account.record.addition = addition;
         account.record.code = code;
         account.record.verdict = if code.is_some() { Verdict::Audited } else { Verdict::Allowed };
         account.decide();
@@ -94,6 +96,7 @@ impl Ledger {
     pub fn refuse(&mut self, refusal: &Refusal) {
         let Some(mut account) = self.0.take() else { return };
         account.record.status = Some(refusal.code.status());
+        account.record.addition.clone_from(&refusal.addition);
         if !account.decided {
             account.record.code = Some(refusal.code);
             account.decide();

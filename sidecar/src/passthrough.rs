@@ -16,6 +16,7 @@ use crate::engine::Engine;
 use crate::proxy::Client;
 use crate::refusal::Code;
 use crate::relay::relay;
+use crate::upstream::Failure;
 
 /// The largest ClientHello, with its record headers. Post-quantum key shares make some 2 KiB; the rest is room.
 const MAX_CLIENT_HELLO: usize = 16 * 1024;
@@ -32,7 +33,7 @@ const ECH_EXTENSIONS: [u16; 2] = [0xfe0d, 0xffce];
 /// Serves a tunnel whose first bytes are TLS and whose rule passes it through.
 ///
 /// # Errors
-/// The code of a ClientHello that names no or another host, or of an origin that can't be reached.
+/// The failure of a ClientHello that names no or another host, or of an origin that can't be reached.
 pub async fn serve(
     engine: &Arc<Engine>,
     client: &Arc<Client>,
@@ -40,7 +41,7 @@ pub async fn serve(
     ech: Ech,
     mut first: BytesMut,
     mut stream: TcpStream,
-) -> Result<(), Code> {
+) -> Result<(), Failure> {
     let started = Instant::now();
     let read = timeout(engine.settings.handshake_timeout, read_client_hello(&mut stream, &mut first)).await;
     let hello = read.map_err(|_| Code::ClientTimeout)??;
@@ -56,15 +57,14 @@ pub async fn serve(
     };
     let _permit = engine.limiter.admit(&rule, std::time::Instant::now()).map_err(|exceeded| exceeded.code)?;
     let profile = snapshot.profile(Some(&rule.id));
-    let dialled = tokio::select! {
+    let (mut origin, address) = tokio::select! {
         biased;
-        () = lease.revoked() => return Err(Code::PolicyChanged),
-        dialled = engine.upstream.dial(destination, &profile) => dialled,
+        () = lease.revoked() => return Err(Code::PolicyChanged.into()),
+        dialled = engine.upstream.dial(destination, &profile) => dialled?,
     };
-    let (mut origin, address) = dialled.map_err(|failure| failure.code)?;
     lease.dialled(address.ip());
     if lease.is_revoked() {
-        return Err(Code::PolicyChanged);
+        return Err(Code::PolicyChanged.into());
     }
     let mut line = Record::new(Kind::TunnelEnd, client.connection, Verdict::Allowed).to(destination);
     line.rule = Some(Arc::clone(&rule.id));

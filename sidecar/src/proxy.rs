@@ -12,7 +12,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use sandgate_policy::destination::Destination;
-use sandgate_policy::{ConnectVerdict, Outcome};
+use sandgate_policy::{Addition, ConnectVerdict, Outcome};
 use sandgate_service::watches;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -25,7 +25,7 @@ use crate::forward::{forward, refused};
 use crate::link::Link;
 use crate::metrics::Open;
 use crate::pace::Paced;
-use crate::refusal::{Code, Refusal};
+use crate::refusal::{Code, Form, Refusal};
 use crate::settings::Settings;
 use crate::target;
 use crate::tunnel;
@@ -127,7 +127,7 @@ async fn enter(engine: Arc<Engine>, client: Arc<Client>, request: Request<Incomi
     }
     match connect(&engine, &client, request) {
         Ok(response) => response,
-        Err(refusal) => refused(&refusal),
+        Err(refusal) => refused(&refusal, Form::Json),
     }
 }
 
@@ -154,12 +154,16 @@ fn connect(
         }
         outcome => outcome,
     };
+    let addition = || {
+        let addition = snapshot.policy.addition_for_connect(&destination.host, destination.port);
+        engine.helpful(addition, &destination)
+    };
     if let Outcome::Deny(code) = outcome {
-        let refusal = Refusal::denied(code, &destination, &snapshot.policy);
+        let refusal = Refusal::denied(code, &destination, &snapshot.policy, addition());
         record(engine, client, Some(&destination), Verdict::Denied, Some(&refusal));
         return Err(refusal);
     }
-    admitted(engine, client, &destination, &verdict);
+    admitted(engine, client, &destination, &verdict, addition);
     let (engine, client) = (Arc::clone(engine), Arc::clone(client));
     tokio::spawn(async move {
         // An error here is a client that went away before its 200.
@@ -170,7 +174,13 @@ fn connect(
     Ok(Response::new(ResponseBody::Local(http_body_util::Full::default())))
 }
 
-fn admitted(engine: &Engine, client: &Client, destination: &Destination, verdict: &ConnectVerdict) {
+fn admitted(
+    engine: &Engine,
+    client: &Client,
+    destination: &Destination,
+    verdict: &ConnectVerdict,
+    addition: impl FnOnce() -> Option<Arc<Addition>>,
+) {
     let mut line = Record::new(Kind::Decision, client.connection, Verdict::Allowed).to(destination);
     line.method = Some(Method::CONNECT);
     line.scheme = None;
@@ -179,6 +189,7 @@ fn admitted(engine: &Engine, client: &Client, destination: &Destination, verdict
     if let Outcome::Audit(code) = verdict.outcome {
         line.verdict = Verdict::Audited;
         line.code = Some(code);
+        line.addition = addition();
     }
     engine.metrics.decided(line.verdict, line.code);
     engine.audit.record(line);
@@ -199,6 +210,7 @@ fn record(
     line.method = Some(Method::CONNECT);
     line.code = refusal.map(|refusal| refusal.code);
     line.status = refusal.map(|refusal| refusal.code.status());
+    line.addition = refusal.and_then(|refusal| refusal.addition.clone());
     engine.metrics.decided(verdict, line.code);
     engine.audit.record(line);
 }

@@ -1,17 +1,23 @@
 //! How the sidecar says no: the one response that a refused client sees, whatever the code. Nothing else builds a
-//! refusal, and nothing from a request but its host gets into one.
+//! refusal. Nothing from a request gets into one but its host and, in what could be added to the policy, its method and
+//! the part of its path that the audit log would have.
+
+mod grpc;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
-use http::{Response, StatusCode};
+use http::request::Parts;
+use http::{Response, StatusCode, Version};
 use http_body_util::Full;
 use hyper::ext::ReasonPhrase;
 pub use sandgate_policy::Code;
-use sandgate_policy::Policy;
 use sandgate_policy::destination::Destination;
+use sandgate_policy::{Addition, Policy};
 use serde::Serialize;
+
+use crate::fields;
 
 /// The longest reason phrase, in bytes: several clients print it, and cut off what is longer.
 const MAX_REASON_BYTES: usize = 120;
@@ -20,6 +26,23 @@ const PROXY_NAME: &str = "sandgate";
 /// What `Retry-After` says, in seconds, where a 429 or 503 knows nothing better.
 const DEFAULT_RETRY_AFTER: u64 = 1;
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
+
+/// How a client reads a refusal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// By the status and the JSON below it.
+    Json,
+    /// By the status and the message of a gRPC call.
+    Grpc,
+}
+
+impl Form {
+    /// What the client of a request reads. gRPC is a call only over HTTP/2.
+    #[must_use]
+    pub fn of(head: &Parts) -> Self {
+        if head.version == Version::HTTP_2 && fields::is_grpc(&head.headers) { Self::Grpc } else { Self::Json }
+    }
+}
 
 /// A refusal: the code, what it is about, and one sentence that a person or an agent can act on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +55,8 @@ pub struct Refusal {
     pub rule: Option<Arc<str>>,
     /// One sentence, ASCII, without secrets, paths of the sidecar or anything from a request but its host.
     pub message: String,
+    /// What would allow it, where the policy refused it and something could be added.
+    pub addition: Option<Arc<Addition>>,
     /// Seconds after which a retry makes sense (`Retry-After`), for 429 and 503.
     pub retry_after: Option<u64>,
 }
@@ -43,15 +68,23 @@ impl Refusal {
         Self::for_host(code, format!("{}:{}", destination.host, destination.port))
     }
 
-    /// A refusal by this policy. Where there is none, it says that instead of what would have to be added to it.
+    /// A refusal by this policy, and what could be added to it. Where there is none, or no policy at all, it says so.
     #[must_use]
-    pub fn denied(code: Code, destination: &Destination, policy: &Policy) -> Self {
+    pub fn denied(code: Code, destination: &Destination, policy: &Policy, addition: Option<Arc<Addition>>) -> Self {
         let refusal = Self::new(code, destination);
-        if policy.is_absent() {
-            return refusal
-                .with_detail("there is no valid policy, so everything is refused: ask whoever runs this sandbox");
-        }
-        refusal
+        let why_none = match code {
+            _ if policy.is_absent() => {
+                "there is no valid policy, so everything is refused: ask whoever runs this sandbox"
+            }
+            Code::HostNotAllowed | Code::PortNotAllowed => {
+                "no policy can allow it: the address is reserved, a metadata service or one of this pod"
+            }
+            Code::RequestNotAllowed => {
+                "no entry is suggested: another reading of the path is denied, or it or the method is too odd to be listed"
+            }
+            _ => return refusal,
+        };
+        if addition.is_none() { refusal.with_detail(why_none) } else { refusal.with_addition(addition) }
     }
 
     /// A refusal of a request whose destination could not be read. What the client sent in its place is not repeated:
@@ -63,13 +96,20 @@ impl Refusal {
 
     fn for_host(code: Code, host: String) -> Self {
         let message = format!("{}; {}", fill(code.summary(), &host), code.advice());
-        Self { code, host, rule: None, message, retry_after: None }
+        Self { code, host, rule: None, message, addition: None, retry_after: None }
     }
 
     /// Names the policy's destination that decided, by its `id`.
     #[must_use]
     pub fn with_rule(mut self, rule: impl Into<Arc<str>>) -> Self {
         self.rule = Some(rule.into());
+        self
+    }
+
+    /// Says what could be added to the policy.
+    #[must_use]
+    pub fn with_addition(mut self, addition: Option<Arc<Addition>>) -> Self {
+        self.addition = addition;
         self
     }
 
@@ -116,6 +156,15 @@ impl Refusal {
         response
     }
 
+    /// The response in the form that the client of a request reads.
+    #[must_use]
+    pub fn response_as(&self, form: Form) -> Response<Full<Bytes>> {
+        match form {
+            Form::Json => self.response(),
+            Form::Grpc => grpc::trailers_only(self, self.response()),
+        }
+    }
+
     /// The value of `Proxy-Status` (RFC 9209 2), here and in the trailers of a response that broke off.
     #[must_use]
     pub fn proxy_status(&self) -> String {
@@ -145,9 +194,16 @@ impl Refusal {
             host: Option<&'a str>,
             rule: Option<&'a str>,
             message: &'a str,
+            allow: Option<Allow>,
+        }
+        #[derive(Serialize)]
+        struct Allow {
+            add: String,
+            to: String,
         }
         let host = (!self.host.is_empty()).then_some(self.host.as_str());
-        let body = Body { error: self.code.as_str(), host, rule: self.rule.as_deref(), message: &self.message };
+        let allow = self.addition.as_ref().map(|addition| Allow { add: addition.yaml(), to: addition.place() });
+        let body = Body { error: self.code.as_str(), host, rule: self.rule.as_deref(), message: &self.message, allow };
         let mut json = serde_json::to_vec(&body).expect("strings always serialise");
         json.push(b'\n');
         json.into()
@@ -178,164 +234,4 @@ fn printable(text: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::HashSet;
-    use std::convert::Infallible;
-    use std::fmt::Write;
-    use std::net::Ipv6Addr;
-
-    use http_body_util::BodyExt;
-    use hyper::server::conn::http1;
-    use hyper::service::service_fn;
-    use hyper_util::rt::TokioIo;
-    use sandgate_policy::destination::{Host, Scheme};
-    use serde_json::{Value, json};
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-
-    use super::*;
-
-    /// The statuses that a refusal may have, as docs/refusals.md promises.
-    const STATUSES: [u16; 12] = [400, 403, 405, 408, 413, 421, 429, 431, 499, 502, 503, 504];
-
-    fn destination(host: &str, port: u16) -> Destination {
-        Destination { scheme: Scheme::Https, host: Host::parse(host).unwrap(), port }
-    }
-
-    async fn body(refusal: &Refusal) -> Value {
-        let bytes = refusal.response().into_body().collect().await.unwrap().to_bytes();
-        serde_json::from_slice(&bytes).unwrap()
-    }
-
-    fn header(refusal: &Refusal, name: &str) -> Option<String> {
-        refusal.response().headers().get(name).map(|value| value.to_str().unwrap().to_owned())
-    }
-
-    #[tokio::test]
-    async fn a_refused_host_is_told_what_where_and_what_to_do() {
-        let refusal = Refusal::new(Code::HostNotAllowed, &destination("Example.com", 443));
-        let response = refusal.response();
-        assert_eq!(response.status(), 403);
-        assert_eq!(
-            response.extensions().get::<ReasonPhrase>().unwrap().as_bytes(),
-            b"Forbidden: example.com is not in the policy (host_not_allowed)"
-        );
-        let proxy_status = "sandgate; error=http_request_denied; details=\"host_not_allowed\"";
-        assert_eq!(header(&refusal, "proxy-status").as_deref(), Some(proxy_status));
-        assert_eq!(header(&refusal, "content-type").as_deref(), Some("application/json"));
-        let message =
-            "example.com is not in the policy; use an allowed host, or ask whoever runs this sandbox to add this one";
-        let expected =
-            json!({"error": "host_not_allowed", "host": "example.com:443", "rule": null, "message": message});
-        assert_eq!(body(&refusal).await, expected);
-    }
-
-    #[tokio::test]
-    async fn the_rule_and_the_detail_are_named() {
-        let refusal = Refusal::new(Code::BodyTooLarge, &destination("a.test", 8443));
-        let refusal = refusal.with_rule("uploads").with_detail("the limit is 10 bytes");
-        let body = body(&refusal).await;
-        assert_eq!(body["rule"], "uploads");
-        assert_eq!(body["message"], "the body is too large for a.test; the limit is 10 bytes");
-    }
-
-    #[tokio::test]
-    async fn an_unreadable_destination_is_not_repeated() {
-        let refusal = Refusal::unreadable(Code::BadAuthority);
-        assert_eq!(body(&refusal).await["host"], Value::Null);
-        assert_eq!(refusal.reason_phrase(), "Bad Request: the request names no valid host and port (bad_authority)");
-    }
-
-    #[test]
-    fn only_429_and_503_say_when_to_try_again() {
-        let to = destination("a.test", 443);
-        for code in Code::ALL {
-            let expected = matches!(code.status().as_u16(), 429 | 503).then_some("7");
-            let refusal = Refusal::new(*code, &to).with_retry_after(7);
-            assert_eq!(header(&refusal, "retry-after").as_deref(), expected, "{code}");
-        }
-        assert_eq!(header(&Refusal::new(Code::Overloaded, &to), "retry-after").as_deref(), Some("1"));
-    }
-
-    #[tokio::test]
-    async fn an_http1_client_reads_the_reason_in_the_status_line() {
-        let (mut client, server) = tokio::io::duplex(64 * 1024);
-        let service = service_fn(async |_| {
-            let refusal = Refusal::new(Code::HostNotAllowed, &destination("a.test", 443));
-            Ok::<_, Infallible>(refusal.response())
-        });
-        client.write_all(b"CONNECT a.test:443 HTTP/1.0\r\n\r\n").await.unwrap();
-        http1::Builder::new().serve_connection(TokioIo::new(server), service).await.unwrap();
-        let mut text = String::new();
-        client.read_to_string(&mut text).await.unwrap();
-        let (status_line, rest) = text.split_once("\r\n").unwrap();
-        assert_eq!(&status_line[8..], " 403 Forbidden: a.test is not in the policy (host_not_allowed)");
-        assert!(rest.contains("\r\nproxy-status: sandgate; error=http_request_denied;"), "{rest}");
-        assert!(rest.ends_with("}\n"), "{rest}");
-    }
-
-    #[test]
-    fn a_405_names_the_methods_that_work() {
-        let refusal = Refusal::new(Code::ConnectInTunnel, &destination("a.test", 443));
-        assert!(header(&refusal, "allow").is_some_and(|methods| !methods.contains("CONNECT")));
-    }
-
-    #[test]
-    fn addresses_keep_their_brackets() {
-        let to = Destination { scheme: Scheme::Https, host: Host::from(Ipv6Addr::LOCALHOST), port: 443 };
-        let refusal = Refusal::new(Code::OwnAddress, &to);
-        assert_eq!(refusal.reason_phrase(), "Forbidden: [::1] is an address of this pod (own_address)");
-    }
-
-    #[test]
-    fn codes_are_unique_and_in_the_order_of_the_table() {
-        let unique: HashSet<_> = Code::ALL.iter().map(|code| code.as_str()).collect();
-        assert_eq!(unique.len(), Code::ALL.len());
-        for (index, code) in Code::ALL.iter().enumerate() {
-            assert_eq!(*code as usize, index);
-            assert!(STATUSES.contains(&code.status().as_u16()), "{code}");
-        }
-    }
-
-    #[tokio::test]
-    async fn every_code_makes_a_sound_response_whatever_the_host() {
-        let longest = format!("{0}.{0}.{0}.{1}.example", "a".repeat(63), "d".repeat(53));
-        for code in Code::ALL {
-            for refusal in [Refusal::new(*code, &destination(&longest, 65535)), Refusal::unreadable(*code)] {
-                let phrase = refusal.reason_phrase();
-                assert!(phrase.len() <= 120, "{} bytes: {phrase}", phrase.len());
-                assert!(phrase.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic()), "{phrase}");
-                assert!(phrase.ends_with(&format!("({code})")), "{phrase}");
-                let names_host = !refusal.host.is_empty() && code.summary().contains('{');
-                assert!(!names_host || phrase.contains("ddd.example"), "{phrase}");
-                assert!(refusal.response().extensions().get::<ReasonPhrase>().is_some());
-                let body = body(&refusal).await;
-                assert_eq!(body["error"], code.as_str());
-                assert!(body["message"].as_str().is_some_and(|text| text.is_ascii() && !text.contains('{')), "{body}");
-            }
-        }
-    }
-
-    /// What docs/refusals.md says below its heading and text.
-    fn table() -> String {
-        let mut table =
-            String::from("| code | status | Proxy-Status error | what it means; what to do |\n|---|---|---|---|\n");
-        for code in Code::ALL {
-            let (status, kind) = (code.status().as_u16(), code.proxy_status());
-            let summary = code.summary().replace("{host}", "HOST").replace("{authority}", "HOST:PORT");
-            writeln!(table, "| `{code}` | {status} | `{kind}` | {summary}; {} |", code.advice()).unwrap();
-        }
-        table
-    }
-
-    #[test]
-    fn the_documentation_lists_this_table() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/refusals.md");
-        let page = std::fs::read_to_string(path).unwrap();
-        let start = page.find("| code |").expect("the page has the table");
-        if std::env::var_os("UPDATE_DOCS").is_some() {
-            std::fs::write(path, format!("{}{}", &page[..start], table())).unwrap();
-            return;
-        }
-        assert_eq!(&page[start..], table(), "run `UPDATE_DOCS=1 cargo test -p sandgate-sidecar documentation`");
-    }
-}
+mod tests;

@@ -19,13 +19,15 @@ use crate::audit::Observer;
 use crate::check;
 use crate::serve::{self, Running};
 use crate::settings::{PolicySource, Settings};
-use crate::summary::Tally;
+use crate::summary::{Source, Tally};
 use command::Ended;
 pub use options::{DEFAULTS, Options, flags};
 use signals::Signals;
 
 /// The exit code where the proxy did not start or died.
 const PROXY_FAILED: u8 = 125;
+/// The policy where no flag gives one.
+const NO_HOSTS: &str = "version: 1\ndestinations: []\n";
 
 /// Runs the command of `options` with a proxy of its own, and returns the exit code.
 pub async fn run(settings: Settings, options: Options) -> u8 {
@@ -58,7 +60,11 @@ async fn attempt(mut settings: Settings, options: &Options) -> anyhow::Result<u8
     settings.trust_dir = Some(trust_dir.clone());
     // The command sees what this process sees.
     settings.trust_path = None;
-    let tally = Arc::new(Mutex::new(Tally::default()));
+    let tally = Arc::new(Mutex::new(Tally::new(Source::from(&settings.policy))));
+    if settings.policy == PolicySource::None {
+        // A host can be added to an empty policy; to none at all, nothing can.
+        settings.policy = PolicySource::Text(NO_HOSTS.to_owned());
+    }
     let mut running = tokio::select! {
         started = serve::start(settings, Some(observer(&tally))) => started.context("the proxy did not start")?,
         signal = signals.end() => return Ok(128 + signal as u8),

@@ -1,5 +1,7 @@
-//! What `run` says at its end: which hosts were reached and which refused, how often, and why. Bounded, whatever the
-//! command asks for.
+//! What `run` says at its end: which hosts were reached and which refused, how often, why, and what would allow it.
+//! Bounded, whatever the command asks for.
+
+mod advice;
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write;
@@ -7,11 +9,16 @@ use std::fmt::Write;
 use sandgate_policy::destination::Scheme;
 use serde::Serialize;
 
+use advice::Advice;
+pub use advice::Source;
+
 use crate::audit::{Kind, Record, Verdict};
 use crate::refusal::Code;
 
 /// The most hosts that are told apart; what is asked of further ones is counted together.
 const MAX_HOSTS: usize = 1_000;
+/// The most that is advised for one line.
+const MAX_ADVICE: usize = 8;
 
 /// How the summary is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -78,10 +85,35 @@ struct Line {
     code: Option<&'static str>,
 }
 
+/// What is known of the requests of one line.
+#[derive(Clone, Debug, Default, Serialize)]
+struct Told {
+    requests: u64,
+    /// What would allow them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    allow: Vec<Advice>,
+    /// Whether there was more to advise.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    more_to_allow: bool,
+}
+
+impl Told {
+    fn advise(&mut self, advice: Advice) {
+        if self.allow.contains(&advice) {
+            return;
+        }
+        self.more_to_allow = self.allow.len() == MAX_ADVICE;
+        if !self.more_to_allow {
+            self.allow.push(advice);
+        }
+    }
+}
+
 /// Counts what the audit log sees.
 #[derive(Debug, Default)]
 pub struct Tally {
-    lines: BTreeMap<Line, u64>,
+    source: Source,
+    lines: BTreeMap<Line, Told>,
     /// Requests whose refusal was counted when it was decided, and whose end is still to come.
     decided: HashSet<u64>,
     /// What was asked of hosts beyond the most that are told apart.
@@ -89,6 +121,12 @@ pub struct Tally {
 }
 
 impl Tally {
+    /// Counts nothing yet. The policy is from `source`.
+    #[must_use]
+    pub fn new(source: Source) -> Self {
+        Self { source, ..Self::default() }
+    }
+
     /// Counts a record: a refusal when it is decided, anything else when it ends. An allowed decision makes its line,
     /// so that a host whose tunnel came to nothing is seen too.
     pub fn add(&mut self, record: &Record) {
@@ -109,15 +147,20 @@ impl Tally {
             self.decided.extend(record.request);
         }
         if !was_decided {
-            self.count(line(outcome, record), count);
+            let advice = record.addition.as_ref().and_then(|addition| Advice::of(addition, self.source));
+            self.count(line(outcome, record), count, advice);
         }
     }
 
-    fn count(&mut self, line: Line, count: u64) {
-        if self.lines.len() < MAX_HOSTS || self.lines.contains_key(&line) {
-            *self.lines.entry(line).or_default() += count;
-        } else {
+    fn count(&mut self, line: Line, count: u64, advice: Option<Advice>) {
+        if self.lines.len() >= MAX_HOSTS && !self.lines.contains_key(&line) {
             self.unlisted += count;
+            return;
+        }
+        let told = self.lines.entry(line).or_default();
+        told.requests += count;
+        if let Some(advice) = advice {
+            told.advise(advice);
         }
     }
 
@@ -132,26 +175,32 @@ impl Tally {
     }
 
     /// The lines that say something: a host that was allowed and never asked anything has none beside one that says why.
-    fn told(&self) -> impl Iterator<Item = (&Line, u64)> {
+    fn told(&self) -> impl Iterator<Item = (&Line, &Told)> {
         let has_more = |line: &Line| {
             self.lines.keys().any(|other| other != line && other.host == line.host && other.port == line.port)
         };
-        self.lines.iter().map(|(line, count)| (line, *count)).filter(move |(line, count)| *count > 0 || !has_more(line))
+        self.lines.iter().filter(move |(line, told)| told.requests > 0 || !has_more(line))
     }
 
     fn text(&self) -> String {
         if self.lines.is_empty() {
             return "sandgate: no request came to the proxy\n".to_owned();
         }
-        let rows: Vec<_> = self.told().map(|(line, count)| (line, authority(line), requests(count))).collect();
-        let host_width = rows.iter().map(|(_, host, _)| host.len()).max().unwrap_or(0);
-        let count_width = rows.iter().map(|(_, _, count)| count.len()).max().unwrap_or(0);
+        let rows: Vec<_> =
+            self.told().map(|(line, told)| (line, told, authority(line), requests(told.requests))).collect();
+        let host_width = rows.iter().map(|(_, _, host, _)| host.len()).max().unwrap_or(0);
+        let count_width = rows.iter().map(|(_, _, _, count)| count.len()).max().unwrap_or(0);
         let mut text = "sandgate: what the command asked for\n".to_owned();
-        for (line, host, count) in &rows {
-            let why = line.code.map(|code| format!("{code}{}", advice(line, host))).unwrap_or_default();
-            let verdict = line.verdict.as_str();
+        for (line, told, host, count) in &rows {
+            let (verdict, why) = (line.verdict.as_str(), line.code.unwrap_or_default());
             let row = format!("  {verdict:<7}  {host:<host_width$}  {count:<count_width$}  {why}");
             let _ = writeln!(text, "{}", row.trim_end());
+            for Advice { add, to } in &told.allow {
+                let _ = writeln!(text, "           to allow it, add to {to}: {add}");
+            }
+            if told.more_to_allow {
+                let _ = writeln!(text, "           and further ones");
+            }
         }
         if self.unlisted > 0 {
             let _ = writeln!(text, "  and {} to further hosts", requests(self.unlisted));
@@ -164,9 +213,10 @@ impl Tally {
         struct Counted<'a> {
             #[serde(flatten)]
             line: &'a Line,
-            requests: u64,
+            #[serde(flatten)]
+            told: &'a Told,
         }
-        let hosts: Vec<_> = self.told().map(|(line, requests)| Counted { line, requests }).collect();
+        let hosts: Vec<_> = self.told().map(|(line, told)| Counted { line, told }).collect();
         format!("{}\n", serde_json::json!({ "v": 1, "hosts": hosts, "unlisted_requests": self.unlisted }))
     }
 }
@@ -196,107 +246,5 @@ fn requests(count: u64) -> String {
     }
 }
 
-/// What to do, where one flag of `run` does it.
-fn advice(line: &Line, host: &str) -> String {
-    let allowed = [Code::HostNotAllowed, Code::PortNotAllowed].map(|code| Some(code.as_str()));
-    if line.port.is_none() || !allowed.contains(&line.code) {
-        return String::new();
-    }
-    match line.scheme {
-        Some("http") => format!(" (to allow it: --allow http://{})", host.trim_end_matches(":80")),
-        _ => format!(" (to allow it: --allow {})", host.trim_end_matches(":443")),
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use sandgate_policy::destination::Host;
-
-    use super::*;
-
-    fn record(kind: Kind, request: u64, host: &str, verdict: Verdict, code: Option<Code>) -> Record {
-        let mut record = Record::new(kind, 1, verdict);
-        (record.request, record.port, record.code) = (Some(request), Some(443), code);
-        record.host = Host::parse(host).ok();
-        record
-    }
-
-    fn tally(records: &[Record]) -> Tally {
-        let mut tally = Tally::default();
-        records.iter().for_each(|record| tally.add(record));
-        tally
-    }
-
-    fn mixed() -> Tally {
-        let refused = Some(Code::HostNotAllowed);
-        tally(&[
-            record(Kind::Decision, 1, "api.github.com", Verdict::Allowed, None),
-            record(Kind::Request, 1, "api.github.com", Verdict::Allowed, None),
-            record(Kind::Decision, 2, "api.github.com", Verdict::Allowed, None),
-            record(Kind::Request, 2, "api.github.com", Verdict::Allowed, None),
-            record(Kind::Decision, 3, "evil.test", Verdict::Denied, refused),
-            record(Kind::Request, 3, "evil.test", Verdict::Denied, refused),
-            record(Kind::Decision, 4, "silent.test", Verdict::Allowed, None),
-            record(Kind::Decision, 5, "old.test", Verdict::Allowed, None),
-            record(Kind::Request, 5, "old.test", Verdict::Allowed, Some(Code::CertificateExpired)),
-        ])
-    }
-
-    #[test]
-    fn lines_are_aligned_and_say_why() {
-        let expected = "\
-sandgate: what the command asked for
-  allowed  api.github.com:443  2 requests
-  allowed  silent.test:443     no request
-  failed   old.test:443        1 request   certificate_expired
-  refused  evil.test:443       1 request   host_not_allowed (to allow it: --allow evil.test)
-";
-        assert_eq!(mixed().write(Format::Text).as_deref(), Some(expected));
-    }
-
-    #[test]
-    fn json_is_one_object_on_one_line() {
-        let text = mixed().write(Format::Json).unwrap();
-        assert_eq!(text.lines().count(), 1);
-        let summary: serde_json::Value = serde_json::from_str(&text).unwrap();
-        let refused = serde_json::json!({
-            "verdict": "refused", "host": "evil.test", "port": 443, "code": "host_not_allowed", "requests": 1
-        });
-        assert_eq!(summary["hosts"].as_array().unwrap().last(), Some(&refused));
-    }
-
-    #[test]
-    fn a_refusal_without_a_decision_is_counted_too() {
-        let tally = tally(&[record(Kind::Request, 1, "evil.test", Verdict::Denied, Some(Code::BadPath))]);
-        assert!(tally.text().contains("evil.test:443  1 request  bad_path"), "{}", tally.text());
-    }
-
-    #[test]
-    fn a_request_that_is_refused_after_its_verdict_is_counted_once() {
-        let refused = Some(Code::AddressNotAllowed);
-        let tally = tally(&[
-            record(Kind::Decision, 1, "inner.test", Verdict::Allowed, None),
-            record(Kind::Request, 1, "inner.test", Verdict::Denied, refused),
-        ]);
-        let told: Vec<_> = tally.told().map(|(line, count)| (line.verdict, line.code, count)).collect();
-        assert_eq!(told, [(Outcome::Refused, Some("address_not_allowed"), 1)]);
-    }
-
-    #[test]
-    fn a_command_that_asked_for_nothing_is_told_so() {
-        assert_eq!(Tally::default().text(), "sandgate: no request came to the proxy\n");
-        assert_eq!(Tally::default().write(Format::None), None);
-    }
-
-    #[test]
-    fn hosts_without_end_are_counted_together() {
-        let mut tally = Tally::default();
-        for number in 0..5_000 {
-            let host = format!("h{number}.test");
-            tally.add(&record(Kind::Decision, number, &host, Verdict::Denied, Some(Code::HostNotAllowed)));
-        }
-        assert_eq!((tally.lines.len(), tally.unlisted), (MAX_HOSTS, 4_000));
-        assert!(tally.decided.len() <= MAX_HOSTS);
-        assert!(tally.text().ends_with("  and 4000 requests to further hosts\n"));
-    }
-}
+mod tests;

@@ -19,6 +19,7 @@ use crate::pace::Paced;
 use crate::proxy::Client;
 use crate::refusal::Code;
 use crate::rewind::Rewind;
+use crate::upstream::Failure;
 use crate::{intercept, passthrough};
 
 /// The first byte of a TLS handshake record (RFC 8446 5.1).
@@ -39,15 +40,15 @@ pub async fn serve(engine: Arc<Engine>, client: Arc<Client>, destination: Destin
     let mut first = BytesMut::from(&parts.read_buf[..]);
     first.unsplit(ahead);
     let read = timeout(engine.settings.handshake_timeout, first_bytes(&mut stream, &mut first)).await;
-    let code = match read {
+    let failure = match read {
         // Nobody loses anything when an unused tunnel ends.
         Ok(Ok(0)) => return,
         Ok(Ok(_)) => choose(&engine, &client, destination.clone(), first, stream).await.err(),
         Ok(Err(_)) => return,
-        Err(_) => Some(Code::ClientTimeout),
+        Err(_) => Some(Code::ClientTimeout.into()),
     };
-    if let Some(code) = code {
-        refuse(&engine, &client, &destination, code);
+    if let Some(failure) = failure {
+        refuse(&engine, &client, &destination, &failure);
     }
 }
 
@@ -66,11 +67,11 @@ async fn choose(
     mut destination: Destination,
     first: BytesMut,
     stream: TcpStream,
-) -> Result<(), Code> {
+) -> Result<(), Failure> {
     let verdict = engine.enforcement.current().policy.judge_connect(&destination.host, destination.port);
     let ConnectVerdict { outcome, https, http } = verdict;
     let audited = match outcome {
-        Outcome::Deny(_) => return Err(Code::PolicyChanged),
+        Outcome::Deny(_) => return Err(Code::PolicyChanged.into()),
         Outcome::Audit(_) => true,
         Outcome::Allow => false,
     };
@@ -80,9 +81,10 @@ async fn choose(
                 let _open = engine.metrics.tunnel(TunnelKind::Passthrough);
                 passthrough::serve(engine, client, &destination, ech, first, stream).await
             }
-            Some(Tls::Intercept) => intercept::tls(engine, client, destination, Rewind::new(first, stream)).await,
-            None if audited => intercept::tls(engine, client, destination, Rewind::new(first, stream)).await,
-            None => Err(Code::UnknownProtocol),
+            None if !audited => Err(Code::UnknownProtocol.into()),
+            Some(Tls::Intercept) | None => {
+                Ok(intercept::tls(engine, client, destination, Rewind::new(first, stream)).await?)
+            }
         };
     }
     if (http.is_some() || audited) && first[0].is_ascii_alphabetic() {
@@ -91,7 +93,7 @@ async fn choose(
         return Ok(());
     }
     close(stream).await;
-    Err(Code::UnknownProtocol)
+    Err(Code::UnknownProtocol.into())
 }
 
 async fn close(mut stream: TcpStream) {
@@ -100,14 +102,17 @@ async fn close(mut stream: TcpStream) {
 }
 
 /// Writes why a tunnel ended before a request could be judged in it.
-fn refuse(engine: &Engine, client: &Client, destination: &Destination, code: Code) {
+fn refuse(engine: &Engine, client: &Client, destination: &Destination, failure: &Failure) {
     let mut line = Record::new(Kind::TunnelEnd, client.connection, Verdict::Denied).to(destination);
     line.scheme = None;
-    let verdict = engine.enforcement.current().policy.judge_connect(&destination.host, destination.port);
-    line.rule = verdict.https.or(verdict.http).map(|rule| Arc::clone(&rule.id));
-    line.code = Some(code);
+    let snapshot = engine.enforcement.current();
+    let verdict = snapshot.policy.judge_connect(&destination.host, destination.port);
+    let rule = verdict.https.or(verdict.http);
+    line.addition = failure.addition(&snapshot.policy, destination, rule.as_deref()).map(Arc::new);
+    line.rule = rule.map(|rule| Arc::clone(&rule.id));
+    line.code = Some(failure.code);
     // No response fits into what was no request.
-    line.status = Some(code.status());
+    line.status = Some(failure.code.status());
     engine.metrics.decided(line.verdict, line.code);
     engine.audit.record(line);
 }

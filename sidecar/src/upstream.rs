@@ -16,6 +16,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use nix::errno::Errno;
+use sandgate_policy::destination::Destination;
+use sandgate_policy::{Addition, Policy, Rule};
 
 use crate::refusal::Code;
 
@@ -31,18 +33,36 @@ pub struct Failure {
     pub detail: Arc<str>,
     /// The address, where one was dialled.
     pub address: Option<SocketAddr>,
+    /// The address that must not be dialled, where that is what failed.
+    pub refused: Option<IpAddr>,
+}
+
+impl From<Code> for Failure {
+    fn from(code: Code) -> Self {
+        Self::new(code, "")
+    }
 }
 
 impl Failure {
     /// A failure before any address was dialled.
     pub fn new(code: Code, detail: impl Into<Arc<str>>) -> Self {
-        Self { code, detail: detail.into(), address: None }
+        Self { code, detail: detail.into(), address: None, refused: None }
     }
 
     /// An address that must not be dialled.
     #[must_use]
     pub fn address(code: Code, address: IpAddr) -> Self {
-        Self::new(code, format!("it resolves to {address}"))
+        Self { refused: Some(address), ..Self::new(code, format!("it resolves to {address}")) }
+    }
+
+    /// What could be added to the policy so that this does not fail again, if that is what it failed for.
+    #[must_use]
+    pub fn addition(&self, policy: &Policy, destination: &Destination, rule: Option<&Rule>) -> Option<Addition> {
+        match (self.code, self.refused, rule) {
+            (Code::AddressNotAllowed, Some(address), rule) => policy.addition_for_address(destination, rule, address),
+            (Code::EchNotAllowed, _, Some(rule)) => Some(Addition::Ech { rule: Arc::clone(&rule.id) }),
+            _ => None,
+        }
     }
 
     /// The failure that an I/O error of a connection means.
@@ -75,5 +95,31 @@ pub fn is_out_of_descriptors(error: &io::Error) -> bool {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.code, self.detail)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sandgate_policy::destination::{Host, Scheme};
+    use sandgate_policy::{Ech, Tls};
+
+    use super::*;
+
+    #[test]
+    fn a_hidden_name_that_is_refused_can_be_allowed_in_its_rule() {
+        let policy = |more: &str| {
+            let text =
+                format!("version: 1\ndestinations:\n  - id: pinned\n    host: a.test\n    tls: passthrough\n{more}");
+            Policy::parse(text.as_bytes()).unwrap_or_else(|errors| panic!("{errors}"))
+        };
+        let to = Destination { scheme: Scheme::Https, host: Host::parse("a.test").unwrap(), port: 443 };
+        let rule = |policy: &Policy| policy.judge_connect(&to.host, to.port).https.unwrap();
+        let before = policy("");
+        let failure = Failure::from(Code::EchNotAllowed);
+        let addition = failure.addition(&before, &to, Some(&rule(&before))).unwrap();
+        assert_eq!((addition.place(), addition.yaml()), ("pinned".to_owned(), "ech: allow".to_owned()));
+        let after = policy(&format!("    {}\n", addition.yaml()));
+        assert_eq!(rule(&after).tls, Tls::Passthrough { ech: Ech::Allow });
+        assert_eq!(Failure::from(Code::SniMismatch).addition(&before, &to, Some(&rule(&before))), None);
     }
 }

@@ -93,7 +93,8 @@ pub async fn answer(
         StatusCode::SWITCHING_PROTOCOLS => handshake.check(response.headers()).map(|()| (response, channel)),
         _ => Ok((response, channel)),
     });
-    let (mut response, channel) = opened.map_err(|failure| unanswered(&failure, destination, rule.as_deref()))?;
+    let (mut response, channel) =
+        opened.map_err(|failure| unanswered(&failure, destination, rule.as_deref(), &admitted.snapshot))?;
     let idle = rule.as_ref().and_then(|rule| rule.limits.idle);
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
         let idle = idle.unwrap_or(engine.settings.idle_body_timeout);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use http::{Method, StatusCode};
+use sandgate_policy::Addition;
 use sandgate_policy::destination::{Destination, Host, Scheme};
 use serde::{Serialize, Serializer};
 use time::OffsetDateTime;
@@ -112,6 +113,9 @@ pub struct Record {
     /// From the request's head to the first byte of the origin's response.
     #[serde(rename = "first_byte_ms", skip_serializing_if = "Option::is_none", serialize_with = "milliseconds")]
     pub first_byte: Option<Duration>,
+    /// What would allow it, for the summary of `run`; no line has it.
+    #[serde(skip)]
+    pub addition: Option<Arc<Addition>>,
 }
 
 impl Record {
@@ -137,6 +141,7 @@ impl Record {
             total: None,
             connect: None,
             first_byte: None,
+            addition: None,
         }
     }
 

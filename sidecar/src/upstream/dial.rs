@@ -136,6 +136,12 @@ impl Dialer {
         self.listens_on(port) && (address.is_loopback() || address.is_unspecified() || self.is_own(address))
     }
 
+    /// Whether the address is refused whatever a policy lists: it is the proxy, or one of this pod.
+    #[must_use]
+    pub fn is_here(&self, address: IpAddr, port: u16) -> bool {
+        self.is_proxy(address, port) || self.is_own(address::plain(address))
+    }
+
     fn listens_on(&self, port: u16) -> bool {
         self.listeners.get().is_some_and(|listeners| listeners.iter().any(|listener| listener.port() == port))
     }

@@ -66,12 +66,30 @@ impl Bench {
 
     /// As [`Bench::run_with`], where `run` itself is the command of `outer`.
     pub(crate) async fn run_inside(&self, outer: &[&str], variables: &[(&str, &str)], client: &[&str]) -> Finished {
+        let policy = ["--allow", &self.listed(), "--private-cidr", "127.0.0.0/8"];
+        self.run_under(&policy, outer, variables, client).await
+    }
+
+    /// As [`Bench::run`], behind a proxy that lets it reach one path of [`Bench::listed`], `/zen`.
+    pub(crate) async fn run_listing_zen(&self, client: &[&str]) -> Finished {
+        let rule = "{id: origin, host: origin.test, private_cidrs: [127.0.0.0/8], allow: [{paths: [/zen]}], ports:";
+        let text = format!("version: 1\ndestinations:\n  - {rule} [{}]}}\n", self.origin.port());
+        self.run_under(&["--policy", &self.script("policy.yaml", &text)], &["env"], &[], client).await
+    }
+
+    async fn run_under(
+        &self,
+        policy: &[&str],
+        outer: &[&str],
+        variables: &[(&str, &str)],
+        client: &[&str],
+    ) -> Finished {
         let (listed, home) = (self.listed(), self.dir.path().display().to_string());
         let (resolve, ca) = (format!("{listed}:127.0.0.1"), format!("{home}/origin-ca.pem"));
         let mut arguments = outer[1..].to_vec();
         arguments.extend([env!("CARGO_BIN_EXE_sandgate-sidecar"), "run", "--summary", "json"]);
-        arguments.extend(["--allow", &listed, "--resolve", &resolve]);
-        arguments.extend(["--private-cidr", "127.0.0.0/8", "--upstream-ca", &ca, "--"]);
+        arguments.extend(policy);
+        arguments.extend(["--resolve", &resolve, "--upstream-ca", &ca, "--"]);
         arguments.extend(client);
         let mut environment = vec![("HOME", home.as_str()), ("TMPDIR", home.as_str())];
         environment.extend(variables);

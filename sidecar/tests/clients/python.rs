@@ -34,6 +34,25 @@ with grpc.secure_channel(sys.argv[1], grpc.ssl_channel_credentials()) as channel
     except grpc.RpcError as error:
         print(error.code().name, error.details())
 "#;
+const REFUSED_CALLS: &str = r#"
+import sys, grpc
+same = lambda message: message
+with grpc.secure_channel(sys.argv[1], grpc.ssl_channel_credentials()) as channel:
+    for kind, argument in [("unary_unary", b"one"), ("unary_stream", b"two"), ("stream_stream", iter([b"three"] * 9))]:
+        try:
+            list(getattr(channel, kind)("/sandgate.test.Echo/BidiStream", same, same)(argument, timeout=30))
+        except grpc.RpcError as error:
+            print(error.code().name, error.details())
+"#;
+const REFUSED_WEBSOCKET: &str = r#"
+import sys
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
+try:
+    connect(sys.argv[1])
+except InvalidStatus as error:
+    print(error, error.response.reason_phrase, error.response.body.decode(), sep="\n")
+"#;
 /// What a client may do with the answer to its CONNECT and hardly one does: read all of it.
 const RAW: &str = r#"
 import os, socket, sys
@@ -114,6 +133,35 @@ async fn grpc_is_refused_and_shows_the_status() {
 }
 
 #[tokio::test]
+async fn grpc_shows_which_rule_refused_a_call_and_what_to_add() {
+    let bench = Bench::start().await;
+    let script = bench.script("client.py", REFUSED_CALLS);
+    let finished = bench.run_listing_zen(&[&python(), &script, &bench.listed()]).await;
+    let add = "- {methods: [POST], paths: [\"/sandgate.test.Echo/BidiStream\"]}";
+    let expected = format!(
+        "PERMISSION_DENIED this method and path are not allowed on origin.test; use one that the rule lists, or ask whoever \
+         runs this sandbox to add this one (request_not_allowed); rule: origin; to allow it, add to origin.allow: {add}\n"
+    );
+    assert_eq!(finished.stdout, expected.repeat(3), "{}", finished.stderr);
+    assert_eq!(finished.summary["hosts"][0]["allow"], serde_json::json!([{"add": add, "to": "origin.allow"}]));
+    assert_eq!(bench.origin.request_count(), 0);
+}
+
+/// Of a refusal inside the tunnel websockets shows the status alone; a program finds the rest in the exception.
+#[tokio::test]
+async fn websockets_has_the_reason_and_the_json_of_a_refusal_by_a_rule() {
+    let bench = Bench::start().await;
+    let script = bench.script("client.py", REFUSED_WEBSOCKET);
+    let finished = bench.run_listing_zen(&[&python(), &script, &format!("wss://{}/ws", bench.listed())]).await;
+    let lines: Vec<&str> = finished.stdout.lines().collect();
+    assert_eq!(lines[0], "server rejected WebSocket connection: HTTP 403", "{}", finished.stderr);
+    assert_eq!(lines[1], "Forbidden: this method and path are not allowed on origin.test (request_not_allowed)");
+    let body: Value = serde_json::from_str(lines[2]).unwrap();
+    let allow = serde_json::json!({"add": "- {methods: [GET], paths: [\"/ws\"]}", "to": "origin.allow"});
+    assert_eq!((&body["rule"], &body["allow"]), (&"origin".into(), &allow));
+}
+
+#[tokio::test]
 async fn the_json_is_on_the_wire_of_a_refused_connect() {
     let bench = Bench::start().await;
     let finished = run(&bench, RAW, &bench.other()).await;
@@ -121,6 +169,8 @@ async fn the_json_is_on_the_wire_of_a_refused_connect() {
     assert_eq!(body["error"], "host_not_allowed");
     assert_eq!(body["host"], bench.other());
     assert_eq!(body["rule"], Value::Null);
+    let add = format!("- {{id: other.test-{0}, host: other.test, ports: [{0}]}}", bench.origin.port());
+    assert_eq!(body["allow"], serde_json::json!({"add": add, "to": "destinations"}));
     assert_shows(body["message"].as_str().unwrap(), &["other.test is not in the policy"]);
     let printed = bench.refused(finished);
     assert_shows(&printed, &[&format!("HTTP/1.1 403 {REASON}"), "content-type: application/json"]);

@@ -1,12 +1,12 @@
 //! The bytes of a policy file: every problem has its line, and no host is allowed that a plain reading of the rules does
-//! not allow.
+//! not allow. What is refused has an addition that would allow it.
 
 use std::cmp::Reverse;
 
 use http::Method;
 use sandgate_policy::destination::{Destination, Host, Scheme};
 use sandgate_policy::pattern::HostPattern;
-use sandgate_policy::{Mode, Outcome, Policy, PolicyErrors, Rule};
+use sandgate_policy::{Addition, Mode, Outcome, Policy, PolicyErrors, Rule};
 
 /// More rules than this cost time and show nothing new.
 const MAX_RULES: usize = 20;
@@ -67,10 +67,27 @@ fn agrees(policy: &Policy, host: &Host, port: u16) {
         let verdict = policy.judge_request(&destination, &Method::GET, "/");
         assert_eq!(verdict.rule.as_deref().map(|rule| &rule.id), expected.map(|rule| &rule.id), "{destination:?}");
         assert!(expected.is_some() || refused(policy, verdict.outcome), "{destination:?} has no rule");
+        if expected.is_none() && port == scheme.default_port() {
+            let addition = policy.addition_for_request(&destination, &Method::GET, "/", &verdict);
+            addition.inspect(|addition| helps(policy, &destination, addition));
+        }
     }
     let outcome = policy.judge_connect(host, port).outcome;
     assert_eq!(outcome == Outcome::Allow, connects, "CONNECT {host}:{port}");
     assert!(connects || refused(policy, outcome), "CONNECT {host}:{port} has no rule");
+}
+
+/// Its id is free and it clashes with no other, so that it is enough to look at it alone.
+fn helps(policy: &Policy, to: &Destination, addition: &Addition) {
+    let text = format!("version: 1\ndestinations:\n  {}\n", addition.yaml());
+    let alone = Policy::parse(text.as_bytes()).unwrap_or_else(|errors| panic!("{text}{errors}"));
+    assert_eq!(alone.judge_request(to, &Method::GET, "/").outcome, Outcome::Allow, "{text}");
+    let added = &alone.rules()[0];
+    let clashes = |rule: &Rule| {
+        let same_place = rule.pattern == added.pattern && rule.scheme == added.scheme && rule.ports.contains(&to.port);
+        rule.id == added.id || same_place
+    };
+    assert!(!policy.rules().iter().any(|rule| clashes(rule)), "{text}");
 }
 
 fn refused(policy: &Policy, outcome: Outcome) -> bool {

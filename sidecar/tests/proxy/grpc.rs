@@ -78,10 +78,33 @@ async fn both_directions_of_a_stream_go_on_at_once() {
 #[tokio::test]
 async fn grpc_to_an_origin_without_http2_is_refused_by_name() {
     let beside = Beside::start(Origin::builder().protocols(Protocols::Http1), &[]).await;
-    for alpn in ["h2", "http/1.1"] {
-        let request = call(&beside, "Unary").body(bytes_body(message(b"hello"))).unwrap();
-        let fetched = beside.client(alpn).await.fetch(request).await.unwrap();
-        assert_eq!((fetched.status.as_u16(), code(&fetched).as_str()), (502, "grpc_needs_http2"), "{alpn}");
+    let request = || call(&beside, "Unary").body(bytes_body(message(b"hello"))).unwrap();
+    let fetched = beside.client("http/1.1").await.fetch(request()).await.unwrap();
+    assert_eq!((fetched.status.as_u16(), code(&fetched).as_str()), (502, "grpc_needs_http2"));
+    // A call, which HTTP/2 makes of it, has its status and the message in gRPC's own form.
+    let fetched = beside.client("h2").await.fetch(request()).await.unwrap();
+    let field = |name: &str| fetched.headers[name].to_str().unwrap();
+    assert_eq!((fetched.status.as_u16(), field("content-type"), field("grpc-status")), (200, "application/grpc", "14"));
+    assert!(field("grpc-message").contains("(grpc_needs_http2)"), "{}", field("grpc-message"));
+    assert!(field("proxy-status").contains("grpc_needs_http2") && fetched.body.is_empty());
+    let of_call = |line: &serde_json::Value| line["kind"] == "request" && line["code"] == "grpc_needs_http2";
+    assert_eq!(beside.setup.sidecar.wait_for_audit(of_call, DEADLINE).await["status"], 502);
+    assert_eq!(beside.origin.request_count(), 0);
+}
+
+#[tokio::test]
+async fn a_call_that_a_rule_refuses_is_answered_in_trailers_alone() {
+    let beside = Beside::start(Origin::builder(), &[]).await;
+    let rule = crate::beside::destination("origin.test", beside.origin.port(), "    deny: [{methods: [POST]}]\n");
+    beside.setup.enforce(&rule).await;
+    for (kind, status) in [("application/grpc+proto", 200), ("application/grpc-web", 403), ("text/plain", 403)] {
+        let request = Request::post(beside.uri("/sandgate.test.Echo/Unary")).header("content-type", kind);
+        let request = request.body(bytes_body(message(b"hello"))).unwrap();
+        let fetched = beside.client("h2").await.fetch(request).await.unwrap();
+        assert_eq!(fetched.status, status, "{kind}");
+        let in_trailers = fetched.headers.get("grpc-status").map(|status| status.to_str().unwrap());
+        assert_eq!(in_trailers, (status == 200).then_some("7"), "{kind}");
+        assert_eq!(fetched.body.is_empty(), status == 200, "{kind}");
     }
     assert_eq!(beside.origin.request_count(), 0);
 }

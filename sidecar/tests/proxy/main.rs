@@ -1,6 +1,7 @@
 //! The program over real sockets with real TLS: each module a part of its behaviour, each test a sentence of it.
 
 mod admin;
+mod advice;
 mod audit;
 mod authority;
 mod beside;

@@ -1,5 +1,6 @@
 //! `run` with a real command and real traffic: its summary, its exit codes, and what is left afterwards.
 
+use std::io::Write as _;
 use std::process::Output;
 
 use sandgate_testkit::origin::Origin;
@@ -44,6 +45,7 @@ async fn the_summary_says_what_was_reached_and_what_was_refused_how_often_and_wh
     assert!(allowed.contains("allowed") && allowed.contains("2 requests"), "{error}");
     let refused = line("refused.test:443");
     assert!(refused.contains("refused") && refused.contains("host_not_allowed"), "{error}");
+    line("to allow it, add to run: --allow refused.test");
     assert_eq!(std::fs::read_dir(dir.path().join("tmp")).unwrap().count(), 0, "everything is removed");
 }
 
@@ -63,6 +65,50 @@ async fn the_summary_as_json_is_one_object() {
         (&host("refused.test")["code"], &host("refused.test")["requests"]),
         (&"host_not_allowed".into(), &1.into())
     );
+}
+
+#[tokio::test]
+async fn beside_a_policy_file_the_summary_says_what_to_add_to_it() {
+    let origin = start_origin().await;
+    let mut policy = tempfile::NamedTempFile::new().unwrap();
+    let rule = "{id: origin, host: origin.test, private_cidrs: [127.0.0.0/8], allow: [{paths: [/echo]}], ports:";
+    write!(policy, "version: 1\ndestinations:\n  - {rule} [{}]}}\n", origin.port()).unwrap();
+    writeln!(policy, "  - {{id: pinned, host: pinned.test, tls: passthrough}}").unwrap();
+    let (resolve, port) = (resolve(&origin), origin.port().to_string());
+    let script =
+        "curl -sk https://origin.test:$PORT/zen; curl -s http://refused.test/; curl -s https://pinned.test/; exit 0";
+    let run = async |format| {
+        let arguments = ["run", "--no-env", "--policy", policy.path().to_str().unwrap(), "--resolve", &resolve];
+        let arguments = [
+            &arguments[..],
+            &["--resolve", "pinned.test:443:127.0.0.1", "--summary", format, "--", "sh", "-c", script],
+        ]
+        .concat();
+        let output = run_command(PROGRAM, &arguments, &[("PORT", &port)], DEADLINE).await.unwrap();
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let expected = [
+        ("- {methods: [GET], paths: [\"/zen\"]}", "origin.allow"),
+        ("- {id: refused.test-http, host: refused.test, scheme: http}", "destinations"),
+        ("- 127.0.0.1/32", "pinned.private_cidrs"),
+    ];
+    let text = run("text").await;
+    for (add, to) in expected {
+        assert!(text.contains(&format!("\n           to allow it, add to {to}: {add}\n")), "{text}");
+    }
+    let summary: Value = serde_json::from_str(run("json").await.lines().last().unwrap()).unwrap();
+    for (add, to) in expected {
+        let expected = serde_json::json!([{"add": add, "to": to}]);
+        assert!(summary["hosts"].as_array().unwrap().iter().any(|line| line["allow"] == expected), "{summary}");
+    }
+}
+
+#[tokio::test]
+async fn without_a_policy_the_summary_says_the_flag() {
+    let arguments = ["run", "--no-env", "--", "curl", "-s", "https://refused.test/"];
+    let output = run_command(PROGRAM, &arguments, &[], DEADLINE).await.unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(text.contains("to allow it, add to run: --allow refused.test\n"), "{text}");
 }
 
 #[tokio::test]

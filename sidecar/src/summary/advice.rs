@@ -1,0 +1,128 @@
+//! What to change so that `run` allows what was refused, in the terms of where its policy came from.
+
+use sandgate_policy::Addition;
+use sandgate_policy::destination::Scheme;
+use serde::Serialize;
+
+use crate::settings::PolicySource;
+
+/// Where the policy of `run` came from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Source {
+    /// Its own flags.
+    #[default]
+    Flags,
+    /// The short form, `--allowed-domains`.
+    Domains,
+    /// A policy file.
+    File,
+}
+
+impl From<&PolicySource> for Source {
+    fn from(source: &PolicySource) -> Self {
+        match source {
+            PolicySource::Text(_) | PolicySource::None => Self::Flags,
+            PolicySource::AllowedDomains(_) => Self::Domains,
+            PolicySource::File(_) => Self::File,
+        }
+    }
+}
+
+/// What to add, and to what.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(super) struct Advice {
+    /// Flags of `run`, a host of the short form, or YAML of a policy.
+    pub add: String,
+    /// `run`, `allowed-domains`, or the place in the policy.
+    pub to: String,
+}
+
+impl Advice {
+    /// The advice that an addition comes to; `None` where flags or the short form can't say it.
+    #[must_use]
+    pub(super) fn of(addition: &Addition, source: Source) -> Option<Self> {
+        let (add, to) = match source {
+            Source::Flags => (flags(addition)?, "run".to_owned()),
+            Source::Domains => (domain(addition)?, "allowed-domains".to_owned()),
+            Source::File => (addition.yaml(), addition.place()),
+        };
+        Some(Self { add, to })
+    }
+}
+
+fn flags(addition: &Addition) -> Option<String> {
+    match addition {
+        Addition::Destination { destination, range, .. } => {
+            let scheme = if destination.scheme == Scheme::Http { "http://" } else { "" };
+            let range = range.map_or_else(String::new, |range| format!(" --private-cidr {range}"));
+            Some(format!("--allow {}{range}", shell_word(&format!("{scheme}{destination}"))))
+        }
+        Addition::Range { range, .. } => Some(format!("--private-cidr {range}")),
+        Addition::Allow { .. } | Addition::Ech { .. } => None,
+    }
+}
+
+/// The short form knows HTTPS to public addresses alone.
+fn domain(addition: &Addition) -> Option<String> {
+    match addition {
+        Addition::Destination { destination, range: None, .. } if destination.scheme == Scheme::Https => {
+            Some(destination.to_string())
+        }
+        _ => None,
+    }
+}
+
+/// Brackets of an IPv6 address are a pattern to a shell; nothing else in a destination means anything there.
+fn shell_word(text: &str) -> String {
+    if text.contains('[') { format!("'{text}'") } else { text.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use sandgate_policy::destination::{Destination, Host};
+
+    use super::*;
+
+    fn destination(scheme: Scheme, host: &str, port: u16, range: Option<&str>) -> Addition {
+        let destination = Destination { scheme, host: Host::parse(host).unwrap(), port };
+        Addition::Destination { id: "new".to_owned(), destination, range: range.map(|range| range.parse().unwrap()) }
+    }
+
+    fn advice(addition: &Addition) -> [Option<String>; 3] {
+        [Source::Flags, Source::Domains, Source::File].map(|source| Advice::of(addition, source).map(|it| it.add))
+    }
+
+    #[test]
+    fn each_source_has_its_own_words_or_none() {
+        let some = |text: &str| Some(text.to_owned());
+        for (addition, expected) in [
+            (
+                destination(Scheme::Https, "a.test", 443, None),
+                [some("--allow a.test"), some("a.test"), some("- {id: new, host: a.test}")],
+            ),
+            (
+                destination(Scheme::Https, "a.test", 8443, None),
+                [some("--allow a.test:8443"), some("a.test:8443"), some("- {id: new, host: a.test, ports: [8443]}")],
+            ),
+            (
+                destination(Scheme::Http, "a.test", 80, None),
+                [some("--allow http://a.test"), None, some("- {id: new, host: a.test, scheme: http}")],
+            ),
+            (
+                destination(Scheme::Https, "[fd00::1]", 8443, Some("fd00::1/128")),
+                [
+                    some("--allow '[fd00::1]:8443' --private-cidr fd00::1/128"),
+                    None,
+                    some("- {id: new, host: \"[fd00::1]\", ports: [8443], private_cidrs: [\"fd00::1/128\"]}"),
+                ],
+            ),
+            (
+                Addition::Range { rule: "a".into(), range: "10.0.0.1/32".parse().unwrap() },
+                [some("--private-cidr 10.0.0.1/32"), None, some("- 10.0.0.1/32")],
+            ),
+            (Addition::Ech { rule: "a".into() }, [None, None, some("ech: allow")]),
+        ] {
+            assert_eq!(advice(&addition), expected);
+        }
+    }
+}
