@@ -61,14 +61,14 @@ pub async fn serve(
         () = lease.revoked() => return Err(Code::PolicyChanged),
         dialled = engine.upstream.dial(destination, &profile) => dialled,
     };
-    let (mut origin, address) = dialled.map_err(|failure| failure.code)?;
-    lease.dialled(address.ip());
+    let (mut origin, peer) = dialled.map_err(|failure| failure.code)?;
+    lease.leads_to(&peer);
     if lease.is_revoked() {
         return Err(Code::PolicyChanged);
     }
     let mut line = Record::new(Kind::TunnelEnd, client.connection, Verdict::Allowed).to(destination);
     line.rule = Some(Arc::clone(&rule.id));
-    line.address = Some(address);
+    line.address = Some(peer.address);
     line.connect = Some(started.elapsed());
     let sent = first.len() as u64;
     origin.write_all(&first).await.map_err(|_| Code::UpstreamClosed)?;

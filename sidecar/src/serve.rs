@@ -68,6 +68,7 @@ pub async fn start(settings: Settings, observer: Option<Observer>) -> anyhow::Re
     state::check_place(&settings).map_err(|error| anyhow!(error))?;
     let audit = audit(&settings, observer, &metrics)?;
     let roots = tls::base_roots(&settings.upstream_ca).map_err(|error| anyhow!("--upstream-ca: {error}"))?;
+    let roots = Arc::new(roots);
     let mut loader =
         Loader::new(settings.policy.clone(), Profiles::new(roots), Arc::clone(&health), Arc::clone(&metrics));
     let Loaded { policy, routes } = loader.start()?;

@@ -3,6 +3,7 @@
 //! A request gets a channel from [`Upstream::channel`]. It never sees an address or a TLS setting, and no channel is
 //! shared between two profiles or two destinations.
 
+mod attempts;
 pub mod connect;
 pub mod dial;
 pub mod pool;
@@ -31,6 +32,24 @@ pub struct Failure {
     pub detail: Arc<str>,
     /// The address, where one was dialled.
     pub address: Option<SocketAddr>,
+}
+
+/// Where a connection leads.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    /// The address that was dialled: the origin's own, or that of the upstream proxy.
+    pub address: SocketAddr,
+    /// The addresses that the policy has to admit for it: the one that was dialled, or all that the name has here where an
+    /// upstream proxy dials.
+    pub judged: Arc<[IpAddr]>,
+}
+
+impl Peer {
+    /// The origin itself at this address.
+    #[must_use]
+    pub fn origin(address: SocketAddr) -> Self {
+        Self { address, judged: Arc::new([address.ip()]) }
+    }
 }
 
 impl Failure {

@@ -3,30 +3,25 @@
 //! The address that was judged is the address that is dialled; nothing resolves the name a second time.
 
 use std::collections::HashSet;
-use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use sandgate_policy::address;
-use sandgate_policy::destination::Host;
+use sandgate_policy::destination::{Destination, Host};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::task::JoinSet;
-use tokio::time::{sleep_until, timeout_at};
+use tokio::sync::Semaphore;
+use tokio::time::timeout_at;
 
-use super::Failure;
+use super::attempts::{connect_first, in_turns};
 use super::socket::Socket;
+use super::{Failure, Peer};
 use crate::descriptors::Descriptors;
 use crate::refusal::Code;
 use crate::resolver::{ResolveError, Resolver};
 
-/// The pause before the next address is tried beside the one under way (RFC 8305 5, "Connection Attempt Delay").
-const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
-/// Addresses tried for one connection. A name with more is a misconfiguration or an attempt to make us scan.
-const MAX_ATTEMPTS: usize = 16;
 /// How long a list of the pod's own addresses is believed. Interfaces of a pod do not change; a laptop's do.
 const OWN_ADDRESSES_FOR: Duration = Duration::from_secs(10);
 
@@ -64,21 +59,22 @@ impl Dialer {
         let _ = self.listeners.set(listeners);
     }
 
-    /// Connects to `host:port` at an address that is globally reachable unicast or in `private_cidrs`.
+    /// Connects to the destination at an address that is globally reachable unicast or in `private_cidrs`.
     ///
     /// # Errors
     /// [`Failure`] with the code of what failed; refused addresses are 403, the rest 502 to 504.
-    pub async fn dial(&self, host: &Host, port: u16, private_cidrs: &[IpNet]) -> Result<(Socket, SocketAddr), Failure> {
+    pub async fn dial(&self, destination: &Destination, private_cidrs: &[IpNet]) -> Result<(Socket, Peer), Failure> {
+        let Destination { host, port, .. } = destination;
         let deadline = Instant::now() + self.dial_timeout;
         let place = timeout_at(deadline.into(), Arc::clone(&self.places).acquire_owned()).await;
         let Ok(Ok(place)) = place else {
             return Err(Failure::new(Code::Overloaded, "as many connections to origins are open as may be"));
         };
-        let addresses = self.resolve(host, port, deadline).await?;
-        let permitted = self.permitted(&addresses, port, private_cidrs)?;
-        let (socket, address) = connect_first(in_turns(permitted, port), deadline, place, &self.places).await?;
-        self.configure(socket.stream());
-        Ok((socket, address))
+        let addresses = self.resolve(host, *port, deadline).await?;
+        let permitted = self.permitted(&addresses, *port, private_cidrs)?;
+        let (socket, address) = connect_first(in_turns(permitted, *port), deadline, place, &self.places).await?;
+        self.configure(&socket);
+        Ok((socket, Peer::origin(address)))
     }
 
     /// The sockets to origins that may be opened yet: each takes a permit for as long as it is open.
@@ -149,7 +145,8 @@ impl Dialer {
         }
     }
 
-    fn configure(&self, stream: &TcpStream) {
+    fn configure(&self, socket: &Socket) {
+        let Socket::Tcp(stream, _) = socket else { return };
         // Without it the first response of a tunnel waits for a delayed ACK, some 40 ms.
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "a connection to an origin goes on with Nagle's algorithm");
@@ -187,61 +184,6 @@ fn own_addresses() -> HashSet<IpAddr> {
         .collect()
 }
 
-/// IPv6 and IPv4 in turns, IPv6 first (RFC 8305 4).
-fn in_turns(addresses: Vec<IpAddr>, port: u16) -> Vec<SocketAddr> {
-    let (v6, v4): (Vec<_>, Vec<_>) = addresses.into_iter().partition(IpAddr::is_ipv6);
-    let (mut v6, mut v4) = (v6.into_iter(), v4.into_iter());
-    let mut turns = Vec::new();
-    loop {
-        let pair = [v6.next(), v4.next()];
-        if pair == [None, None] || turns.len() >= MAX_ATTEMPTS {
-            return turns;
-        }
-        turns.extend(pair.into_iter().flatten().map(|address| SocketAddr::new(address, port)));
-    }
-}
-
-/// Happy eyeballs (RFC 8305 5): the next address is tried when the last one failed or [`ATTEMPT_DELAY`] has passed, and
-/// the first connection wins. The first attempt has `place`; one beside it needs a place that is free now.
-async fn connect_first(
-    addresses: Vec<SocketAddr>,
-    deadline: Instant,
-    place: OwnedSemaphorePermit,
-    places: &Arc<Semaphore>,
-) -> Result<(Socket, SocketAddr), Failure> {
-    let mut spare = Some(place);
-    let mut waiting = addresses.into_iter();
-    let mut attempts = JoinSet::new();
-    let mut last_error = None;
-    let mut next_attempt = Instant::now();
-    loop {
-        tokio::select! {
-            biased;
-            Some(ended) = attempts.join_next() => match ended {
-                Ok((address, place, Ok(stream))) => return Ok((Socket::new(stream, place), address)),
-                Ok((_, place, Err(error))) => {
-                    spare = Some(place);
-                    last_error = Some(error);
-                    next_attempt = Instant::now();
-                }
-                Err(_) => {}
-            },
-            () = sleep_until(deadline.into()) => return Err(Failure::new(Code::ConnectTimeout, "no connection in time")),
-            () = sleep_until(next_attempt.into()), if waiting.len() > 0 => {
-                next_attempt = Instant::now() + ATTEMPT_DELAY;
-                let place = spare.take().or_else(|| Arc::clone(places).try_acquire_owned().ok());
-                let Some(place) = place else { continue };
-                let Some(address) = waiting.next() else { continue };
-                attempts.spawn(async move { (address, place, TcpStream::connect(address).await) });
-            }
-        }
-        if attempts.is_empty() && waiting.len() == 0 {
-            let error = last_error.unwrap_or_else(|| io::Error::other("no attempt was made"));
-            return Err(Failure::from_io(&error));
-        }
-    }
-}
-
 impl From<ResolveError> for Failure {
     fn from(error: ResolveError) -> Self {
         let code = match &error {
@@ -268,18 +210,5 @@ mod tests {
             assert_eq!(socket.tcp_keepalive_time().unwrap(), Duration::from_secs(seconds));
             assert_eq!(socket.tcp_keepalive_interval().unwrap(), Duration::from_secs(seconds / 4));
         }
-    }
-
-    #[test]
-    fn families_take_turns_and_ipv6_is_first() {
-        let addresses = ["192.0.2.1", "192.0.2.2", "2001:db8::1"].map(|text| text.parse().unwrap());
-        let order: Vec<String> = in_turns(addresses.to_vec(), 443).iter().map(ToString::to_string).collect();
-        assert_eq!(order, ["[2001:db8::1]:443", "192.0.2.1:443", "192.0.2.2:443"]);
-    }
-
-    #[test]
-    fn a_name_with_many_addresses_is_tried_at_some_of_them_only() {
-        let addresses = (0..200u8).map(|last| IpAddr::from([192, 0, 2, last])).collect();
-        assert_eq!(in_turns(addresses, 443).len(), MAX_ATTEMPTS);
     }
 }
