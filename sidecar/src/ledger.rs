@@ -156,7 +156,14 @@ impl Account {
 
 /// Whether the verdict of a request is taken back by `code`.
 fn judges_address(code: Code) -> bool {
-    matches!(code, Code::MetadataAddress | Code::OwnAddress | Code::AddressNotAllowed | Code::ProxyLoop)
+    matches!(
+        code,
+        Code::MetadataAddress
+            | Code::OwnAddress
+            | Code::AddressNotAllowed
+            | Code::ProxyLoop
+            | Code::LiteralThroughProxy
+    )
 }
 
 impl Drop for Ledger {

@@ -33,7 +33,8 @@ const CACHED_ANSWERS: u64 = 256;
 
 /// Resolves names. Cheap to share; answers are cached for their TTL.
 pub struct Resolver {
-    dns: TokioResolver,
+    /// `None` where there is no name server to ask.
+    dns: Option<TokioResolver>,
     pins: HashMap<(Host, u16), Vec<IpAddr>>,
     hosts: HashMap<Host, Vec<IpAddr>>,
 }
@@ -57,7 +58,7 @@ impl Resolver {
         for pin in pins {
             by_host.entry((pin.host.clone(), pin.port)).or_default().push(pin.address);
         }
-        Ok(Self { dns, pins: by_host, hosts })
+        Ok(Self { dns: (!servers.is_empty()).then_some(dns), pins: by_host, hosts })
     }
 
     /// Every address of `host`, in the order of the answers; an IP literal is its own address.
@@ -75,9 +76,10 @@ impl Resolver {
     }
 
     async fn ask(&self, name: &str) -> Result<Vec<IpAddr>, ResolveError> {
+        let dns = self.dns.as_ref().ok_or(ResolveError::NoServer)?;
         let mut name = Name::from_ascii(name).map_err(|_| ResolveError::NotFound)?;
         name.set_fqdn(true);
-        let (v4, v6) = (self.dns.lookup(name.clone(), RecordType::A), self.dns.lookup(name.clone(), RecordType::AAAA));
+        let (v4, v6) = (dns.lookup(name.clone(), RecordType::A), dns.lookup(name.clone(), RecordType::AAAA));
         let (v4, v6) = both_or_first(v4, v6).await;
         let addresses: Vec<IpAddr> = [&v6, &v4].into_iter().flatten().flatten().flat_map(addresses_of).collect();
         if addresses.is_empty() { Err(worst(v4, v6)) } else { Ok(addresses) }
@@ -157,6 +159,9 @@ pub enum ResolveError {
     /// The name does not exist, or has no address of either family.
     #[error("the name has no address")]
     NotFound,
+    /// Nobody can be asked for it.
+    #[error("there is no name server to ask")]
+    NoServer,
     /// The name servers answered with a failure, named here.
     #[error("the name servers failed: {0}")]
     Failed(Arc<str>),

@@ -4,10 +4,12 @@
 //! shared between two profiles or two destinations.
 
 mod attempts;
+pub mod chain;
 pub mod connect;
 pub mod dial;
 pub mod pool;
 pub mod profile;
+mod proxy_auth;
 pub mod socket;
 pub mod tls;
 

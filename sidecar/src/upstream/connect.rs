@@ -187,6 +187,19 @@ async fn http1<S>(stream: S, peer: Peer, metrics: &Metrics) -> Result<Made, Fail
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let (sender, meter) = http1_sender(stream).await.map_err(|error| protocol(&error, peer.address))?;
+    let _open = metrics.upstream(Protocol::Http1);
+    Ok(Made::Http1(Http1Connection { sender, peer, meter, _open }))
+}
+
+/// HTTP/1.1 over `stream`, and what counts its bytes.
+///
+/// # Errors
+/// As hyper's handshake.
+pub(super) async fn http1_sender<S>(stream: S) -> Result<(Http1Sender, Arc<Meter>), hyper::Error>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let meter = Arc::new(Meter::default());
     let io = TokioIo::new(Metered::new(stream, Arc::clone(&meter)));
     let mut builder = http1::Builder::new();
@@ -196,11 +209,10 @@ where
         .allow_obsolete_multiline_headers_in_responses(true)
         .max_buf_size(MAX_RESPONSE_HEAD)
         .max_header_size(MAX_RESPONSE_HEAD);
-    let (sender, connection) = builder.handshake(io).await.map_err(|error| protocol(&error, peer.address))?;
+    let (sender, connection) = builder.handshake(io).await?;
     // The task ends with the connection; its error is also that of the request under way, which reports it.
     tokio::spawn(async move { drop(connection.with_upgrades().await) });
-    let _open = metrics.upstream(Protocol::Http1);
-    Ok(Made::Http1(Http1Connection { sender, peer, meter, _open }))
+    Ok((sender, meter))
 }
 
 async fn http2<T>(io: T, peer: Peer, metrics: &Metrics) -> Result<Made, Failure>

@@ -1,6 +1,7 @@
 //! Connects to an origin: resolves the name once, judges every address, and dials one that passed.
 //!
-//! The address that was judged is the address that is dialled; nothing resolves the name a second time.
+//! The address that was judged is the address that is dialled; nothing resolves the name a second time. An upstream proxy
+//! resolves it by itself, so there every address that the name has here must pass.
 
 use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
@@ -12,15 +13,17 @@ use sandgate_policy::address;
 use sandgate_policy::destination::{Destination, Host};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout_at;
 
 use super::attempts::{connect_first, in_turns};
+use super::chain::{Chain, said};
 use super::socket::Socket;
 use super::{Failure, Peer};
 use crate::descriptors::Descriptors;
 use crate::refusal::Code;
 use crate::resolver::{ResolveError, Resolver};
+use crate::settings::upstream_proxy::ProxyUrl;
 
 /// How long a list of the pod's own addresses is believed. Interfaces of a pod do not change; a laptop's do.
 const OWN_ADDRESSES_FOR: Duration = Duration::from_secs(10);
@@ -28,6 +31,7 @@ const OWN_ADDRESSES_FOR: Duration = Duration::from_secs(10);
 /// Makes TCP connections to addresses that may be dialled.
 pub struct Dialer {
     resolver: Resolver,
+    chain: Chain,
     dial_timeout: Duration,
     keepalive: Duration,
     /// Sockets to origins that may be opened yet.
@@ -41,9 +45,16 @@ impl Dialer {
     /// `dial_timeout` bounds waiting for a place, resolving and connecting together; `keepalive` is the idle time before
     /// TCP asks whether the origin is still there; `descriptors` bounds how many sockets are open at once.
     #[must_use]
-    pub fn new(resolver: Resolver, dial_timeout: Duration, keepalive: Duration, descriptors: Descriptors) -> Self {
+    pub fn new(
+        resolver: Resolver,
+        chain: Chain,
+        dial_timeout: Duration,
+        keepalive: Duration,
+        descriptors: Descriptors,
+    ) -> Self {
         Self {
             resolver,
+            chain,
             dial_timeout,
             keepalive,
             places: Arc::new(Semaphore::new(descriptors.origins)),
@@ -59,22 +70,110 @@ impl Dialer {
         let _ = self.listeners.set(listeners);
     }
 
-    /// Connects to the destination at an address that is globally reachable unicast or in `private_cidrs`.
+    /// Connects to the destination, at an address that is globally reachable unicast or in `private_cidrs`, or through an
+    /// upstream proxy.
     ///
     /// # Errors
     /// [`Failure`] with the code of what failed; refused addresses are 403, the rest 502 to 504.
     pub async fn dial(&self, destination: &Destination, private_cidrs: &[IpNet]) -> Result<(Socket, Peer), Failure> {
-        let Destination { host, port, .. } = destination;
         let deadline = Instant::now() + self.dial_timeout;
         let place = timeout_at(deadline.into(), Arc::clone(&self.places).acquire_owned()).await;
         let Ok(Ok(place)) = place else {
             return Err(Failure::new(Code::Overloaded, "as many connections to origins are open as may be"));
         };
+        match self.chain.proxy(destination) {
+            Some(proxy) => self.dial_through(proxy, destination, private_cidrs, deadline, place).await,
+            None => self.dial_directly(destination, private_cidrs, deadline, place).await,
+        }
+    }
+
+    async fn dial_directly(
+        &self,
+        Destination { host, port, .. }: &Destination,
+        private_cidrs: &[IpNet],
+        deadline: Instant,
+        place: OwnedSemaphorePermit,
+    ) -> Result<(Socket, Peer), Failure> {
         let addresses = self.resolve(host, *port, deadline).await?;
         let permitted = self.permitted(&addresses, *port, private_cidrs)?;
-        let (socket, address) = connect_first(in_turns(permitted, *port), deadline, place, &self.places).await?;
-        self.configure(&socket);
+        let (socket, address) = self.connect(permitted, *port, deadline, place).await?;
         Ok((socket, Peer::origin(address)))
+    }
+
+    /// The proxy's own address is the operator's choice, and no rule of the policy is about it.
+    async fn dial_through(
+        &self,
+        proxy: &ProxyUrl,
+        destination: &Destination,
+        private_cidrs: &[IpNet],
+        deadline: Instant,
+        place: OwnedSemaphorePermit,
+    ) -> Result<(Socket, Peer), Failure> {
+        let judged = self.judged(destination, private_cidrs, deadline).await?;
+        let mut addresses = self
+            .resolve(&proxy.host, proxy.port, deadline)
+            .await
+            .map_err(|error| said(Code::UpstreamProxyDns, proxy, &format!("can't be found: {error}")))?;
+        addresses.retain(|address| !self.is_proxy(*address, proxy.port));
+        if addresses.is_empty() {
+            return Err(said(
+                Code::UpstreamProxyLoop,
+                proxy,
+                "is this proxy itself: whoever runs this sandbox has to set another",
+            ));
+        }
+        let connected = self.connect(addresses, proxy.port, deadline, place).await;
+        let (socket, address) = connected.map_err(|failure| match failure.code {
+            Code::Overloaded => failure,
+            Code::ConnectTimeout => said(Code::UpstreamProxyTimeout, proxy, "did not take the connection in time"),
+            _ => said(Code::UpstreamProxyUnreachable, proxy, &format!("can't be connected to: {}", failure.detail)),
+        })?;
+        let tunnel = self.chain.tunnel(proxy, socket, destination).await;
+        Ok((tunnel.map_err(|failure| failure.at(address))?, Peer { address, judged: judged.into() }))
+    }
+
+    /// All addresses of a name that the policy admits. None where the name has none here: it may be one that the proxy
+    /// alone knows. That nobody could be asked in time means nothing, for a client may have seen to that.
+    async fn judged(
+        &self,
+        Destination { host, port, .. }: &Destination,
+        private_cidrs: &[IpNet],
+        deadline: Instant,
+    ) -> Result<Vec<IpAddr>, Failure> {
+        let addresses = match self.resolve(host, *port, deadline).await {
+            Err(ResolveError::NotFound | ResolveError::NoServer) => Vec::new(),
+            resolved => resolved?,
+        };
+        for address in &addresses {
+            self.judge(*address, *port, private_cidrs).map_err(|code| Failure::address(code, *address))?;
+        }
+        match host {
+            Host::Name(_) => Ok(addresses),
+            Host::Address(_) => {
+                let detail = "use a name, or ask whoever runs this sandbox to list the address in --upstream-no-proxy";
+                Err(Failure::new(Code::LiteralThroughProxy, detail))
+            }
+        }
+    }
+
+    async fn connect(
+        &self,
+        addresses: Vec<IpAddr>,
+        port: u16,
+        deadline: Instant,
+        place: OwnedSemaphorePermit,
+    ) -> Result<(Socket, SocketAddr), Failure> {
+        let (socket, address) = connect_first(in_turns(addresses, port), deadline, place, &self.places).await?;
+        self.configure(&socket);
+        Ok((socket, address))
+    }
+
+    /// An upstream proxy that is one of the sidecar's own listeners, as far as that is known without asking anybody.
+    #[must_use]
+    pub fn looping_proxy(&self) -> Option<&ProxyUrl> {
+        let is_own =
+            |proxy: &&Arc<ProxyUrl>| proxy.host.address().is_some_and(|address| self.is_proxy(address, proxy.port));
+        self.chain.proxies().find(is_own).map(|proxy| &**proxy)
     }
 
     /// The sockets to origins that may be opened yet: each takes a permit for as long as it is open.
@@ -83,7 +182,7 @@ impl Dialer {
         &self.places
     }
 
-    async fn resolve(&self, host: &Host, port: u16, deadline: Instant) -> Result<Vec<IpAddr>, Failure> {
+    async fn resolve(&self, host: &Host, port: u16, deadline: Instant) -> Result<Vec<IpAddr>, ResolveError> {
         let lookup = async {
             // A semaphore that nobody closes always gives its permit in the end.
             let _socket = match host {
@@ -93,7 +192,7 @@ impl Dialer {
             self.resolver.addresses(host, port).await
         };
         let resolved = timeout_at(deadline.into(), lookup).await;
-        Ok(resolved.unwrap_or(Err(ResolveError::Timeout))?)
+        resolved.unwrap_or(Err(ResolveError::Timeout))
     }
 
     /// The addresses that may be dialled; the refusal of the first one where there is none.
@@ -188,7 +287,7 @@ impl From<ResolveError> for Failure {
     fn from(error: ResolveError) -> Self {
         let code = match &error {
             ResolveError::NotFound => Code::NameNotFound,
-            ResolveError::Failed(_) => Code::DnsFailed,
+            ResolveError::Failed(_) | ResolveError::NoServer => Code::DnsFailed,
             ResolveError::Timeout => Code::DnsTimeout,
         };
         Self::new(code, error.to_string())

@@ -136,7 +136,7 @@ pub fn failure(error: &io::Error) -> Failure {
         }
         Some(error) => Failure::new(Code::TlsHandshake, error.to_string()),
         None if error.kind() == io::ErrorKind::UnexpectedEof => {
-            Failure::new(Code::TlsHandshake, "the origin closed the connection during the TLS handshake")
+            Failure::new(Code::TlsHandshake, "the connection was closed during the TLS handshake")
         }
         None => Failure::from_io(error),
     }
