@@ -33,8 +33,9 @@ const CACHED_ANSWERS: u64 = 256;
 
 /// Resolves names. Cheap to share; answers are cached for their TTL.
 pub struct Resolver {
-    /// `None` where there is no name server to ask.
-    dns: Option<TokioResolver>,
+    dns: TokioResolver,
+    /// Whether there is a name server to ask. Names below `localhost` need none (RFC 6761 6.3).
+    has_server: bool,
     pins: HashMap<(Host, u16), Vec<IpAddr>>,
     hosts: HashMap<Host, Vec<IpAddr>>,
 }
@@ -58,7 +59,7 @@ impl Resolver {
         for pin in pins {
             by_host.entry((pin.host.clone(), pin.port)).or_default().push(pin.address);
         }
-        Ok(Self { dns: (!servers.is_empty()).then_some(dns), pins: by_host, hosts })
+        Ok(Self { dns, has_server: !servers.is_empty(), pins: by_host, hosts })
     }
 
     /// Every address of `host`, in the order of the answers; an IP literal is its own address.
@@ -76,13 +77,16 @@ impl Resolver {
     }
 
     async fn ask(&self, name: &str) -> Result<Vec<IpAddr>, ResolveError> {
-        let dns = self.dns.as_ref().ok_or(ResolveError::NoServer)?;
         let mut name = Name::from_ascii(name).map_err(|_| ResolveError::NotFound)?;
         name.set_fqdn(true);
-        let (v4, v6) = (dns.lookup(name.clone(), RecordType::A), dns.lookup(name.clone(), RecordType::AAAA));
+        let (v4, v6) = (self.dns.lookup(name.clone(), RecordType::A), self.dns.lookup(name.clone(), RecordType::AAAA));
         let (v4, v6) = both_or_first(v4, v6).await;
         let addresses: Vec<IpAddr> = [&v6, &v4].into_iter().flatten().flatten().flat_map(addresses_of).collect();
-        if addresses.is_empty() { Err(worst(v4, v6)) } else { Ok(addresses) }
+        match addresses.is_empty() {
+            false => Ok(addresses),
+            true if self.has_server => Err(worst(v4, v6)),
+            true => Err(ResolveError::NoServer),
+        }
     }
 }
 

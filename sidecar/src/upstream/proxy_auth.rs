@@ -28,9 +28,8 @@ impl AuthFile {
     /// What is wrong with it, by its path and without any of its content.
     pub(super) fn open(path: PathBuf) -> Result<Self, String> {
         read(&path)?;
-        let mode = fs::metadata(&path).map_or(0, |found| found.permissions().mode() & 0o7777);
         // A volume of its own, such as that of a Secret, is for whoever mounts it to share or not.
-        if mode & OPEN_TO_OTHERS != 0 && !path.parent().is_some_and(state::is_mount_point) {
+        if let Some(mode) = open_mode(&path).filter(|_| !path.parent().is_some_and(state::is_mount_point)) {
             let path = path.display();
             tracing::warn!(
                 "{path} has a password and may be read or written by others (mode {mode:04o}): set mode 0600 or 0640"
@@ -57,6 +56,12 @@ impl AuthFile {
     }
 }
 
+/// The file's mode, where it is one that lets others in.
+fn open_mode(path: &Path) -> Option<u32> {
+    let mode = fs::metadata(path).ok()?.permissions().mode() & 0o7777;
+    (mode & OPEN_TO_OTHERS != 0).then_some(mode)
+}
+
 fn read(path: &Path) -> Result<Credentials, String> {
     let named = |what: &str| format!("--upstream-proxy-auth-file {}: {what}", path.display());
     let text = file::read_text(path, MOST).map_err(|error| named(&error.to_string()))?;
@@ -68,6 +73,17 @@ fn read(path: &Path) -> Result<Credentials, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_that_others_may_read_or_write_is_noticed() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        for (mode, expected) in
+            [(0o600, None), (0o640, None), (0o440, None), (0o644, Some(0o644)), (0o660, Some(0o660))]
+        {
+            fs::set_permissions(file.path(), fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(open_mode(file.path()), expected, "{mode:o}");
+        }
+    }
 
     #[tokio::test]
     async fn the_file_is_read_anew_and_its_content_is_in_no_error() {

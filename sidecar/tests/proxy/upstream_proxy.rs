@@ -9,7 +9,7 @@ use sandgate_testkit::client::{ClientTls, Fetched, https_through, tunnel, websoc
 use sandgate_testkit::origin::{Origin, Protocols};
 use sandgate_testkit::pki::TestCa;
 use sandgate_testkit::raw_origin::RawOrigin;
-use sandgate_testkit::raw_origin::scripts::tunnel_to;
+use sandgate_testkit::raw_origin::scripts::{tunnel_to, tunnel_with};
 use sandgate_testkit::sidecar::Sidecar;
 use tokio::time::timeout;
 
@@ -161,6 +161,25 @@ async fn the_proxy_is_told_the_name_and_the_port_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn any_2xx_opens_the_tunnel_whatever_length_it_claims() {
+    let origin = Origin::builder().start().await;
+    for answer in [
+        "HTTP/1.0 200 Connection established\r\nProxy-agent: x\r\n\r\n",
+        "HTTP/1.1 200 OK\r\ncontent-length: 17\r\nconnection: close\r\n\r\n",
+        "HTTP/1.1 201 x\r\ntransfer-encoding: chunked\r\n\r\n",
+        "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n\r\n",
+    ] {
+        let target = origin.addr();
+        let proxy = RawOrigin::plain(move |connection| tunnel_with(connection, answer, target)).await;
+        let (url, resolve) = (format!("http://{}", proxy.addr()), resolve(&origin));
+        let setup =
+            Setup::start(origin.ca(), &allow(&origin), &["--upstream-proxy", &url, "--resolve", &resolve]).await;
+        let fetched = get(&setup, origin.port(), "/zen").await;
+        assert_eq!(fetched.status, 200, "{answer}: {}", fetched.text());
+    }
+}
+
+#[tokio::test]
 async fn credentials_come_from_the_file_as_it_is_now_and_show_nowhere() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("auth");
@@ -169,6 +188,8 @@ async fn credentials_come_from_the_file_as_it_is_now_and_show_nowhere() {
     let path = file.display().to_string();
     let arguments = ["--upstream-proxy-auth-file", &path, "--log-level", "trace", "--pool-idle-timeout", "1ms"];
     let chained = Chained::start(Protocols::Http1, "", &arguments).await;
+    let warning = chained.setup.sidecar.wait_for_stderr("may be read or written by others", DEADLINE).await;
+    assert!(warning.contains(&path), "{warning}");
     // An upgrade has a connection of its own, and so has each CONNECT behind one.
     let upgrade = async || {
         let port = chained.origin.port();

@@ -115,6 +115,13 @@ async fn without_any_name_server_every_name_is_the_proxys_to_resolve() {
     let arguments = ["--resolv-conf", &path, "--upstream-proxy", &url];
     let setup = Setup::start(origin.ca(), &policy(&origin, "10.0.0.0/8"), &arguments).await;
     assert_eq!(get(&setup, origin.port(), "/zen").await.status, 200);
+    // But for those whose address is known without asking.
+    let local = policy(&origin, "10.0.0.0/8").replace("origin.test", "localhost") + "    scheme: http\n";
+    setup.enforce(&local).await;
+    let mut client = sandgate_testkit::client::http_through(setup.sidecar.proxy()).await.unwrap();
+    let fetched = client.get(&format!("http://localhost:{}/", origin.port())).await.unwrap();
+    assert_eq!((fetched.status.as_u16(), code(&fetched).as_str()), (403, "address_not_allowed"));
+    assert_eq!(proxy.connections(), 1);
 }
 
 #[tokio::test]

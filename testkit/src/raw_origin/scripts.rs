@@ -100,12 +100,17 @@ pub async fn silence(mut connection: RawConnection) {
 }
 
 /// A forward proxy that opens a tunnel to `target` for every CONNECT, whatever that names.
-pub async fn tunnel_to(mut connection: RawConnection, target: SocketAddr) {
+pub async fn tunnel_to(connection: RawConnection, target: SocketAddr) {
+    tunnel_with(connection, "HTTP/1.1 200 Connection established\r\n\r\n", target).await;
+}
+
+/// The same with a 2xx of its own.
+pub async fn tunnel_with(mut connection: RawConnection, answer: &str, target: SocketAddr) {
     if connection.read_head().await.is_none() {
         return;
     }
     let Ok(mut origin) = TcpStream::connect(target).await else { return };
-    connection.send("HTTP/1.1 200 Connection established\r\n\r\n").await;
+    connection.send(answer).await;
     // How a tunnel breaks off shows at both ends of it.
     let _ = copy_bidirectional(&mut connection.io, &mut origin).await;
 }
