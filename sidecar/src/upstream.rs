@@ -7,6 +7,7 @@ mod attempts;
 pub mod chain;
 pub mod connect;
 pub mod dial;
+mod own_addresses;
 pub mod pool;
 pub mod profile;
 mod proxy_auth;

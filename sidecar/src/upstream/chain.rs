@@ -96,7 +96,11 @@ impl Chain {
             Err(error) if error.is_parse() => {
                 Err(said(Code::UpstreamProxyProtocol, proxy, "sent an answer that is not valid HTTP"))
             }
-            Err(_) => Err(said(Code::UpstreamProxyProtocol, proxy, "closed the connection without an answer")),
+            Err(_) => Err(said(
+                Code::UpstreamProxyProtocol,
+                proxy,
+                "closed the connection without an answer, as one may whose URL should begin with https://",
+            )),
         }
     }
 
@@ -106,13 +110,7 @@ impl Chain {
         let handshake = timeout(self.handshake_timeout, connector.connect(name, socket)).await;
         let handshake =
             handshake.map_err(|_| said(Code::UpstreamProxyTimeout, proxy, "did not end the TLS handshake in time"))?;
-        let stream = handshake.map_err(|error| {
-            let failure = tls::failure(&error);
-            match failure.code.proxy_status() == Code::UpstreamProxyCertificate.proxy_status() {
-                true => said(Code::UpstreamProxyCertificate, proxy, &failure.detail),
-                false => said(Code::UpstreamProxyTls, proxy, &failure.detail),
-            }
-        })?;
+        let stream = handshake.map_err(|error| not_over_tls(proxy, &tls::failure(&error)))?;
         Ok(Socket::Tls(Box::new(stream)))
     }
 
@@ -129,6 +127,24 @@ impl Chain {
         })?;
         Ok(Some(credentials.field()))
     }
+}
+
+/// What a failed handshake with a proxy is called.
+fn not_over_tls(proxy: &ProxyUrl, failure: &Failure) -> Failure {
+    let is_certificate = failure.code.proxy_status() == Code::UpstreamProxyCertificate.proxy_status();
+    let (code, before, after) = match is_certificate {
+        true => (
+            Code::UpstreamProxyCertificate,
+            "shows one that is refused",
+            "a private CA's root can be added with --upstream-ca",
+        ),
+        false => (
+            Code::UpstreamProxyTls,
+            "is not understood",
+            "the URL of a proxy that does not speak TLS itself begins with http://",
+        ),
+    };
+    said(code, proxy, &format!("{before}: {}; {after}", failure.detail))
 }
 
 /// A failure of this proxy. `what` follows its URL.

@@ -3,9 +3,8 @@
 //! The address that was judged is the address that is dialled; nothing resolves the name a second time. An upstream proxy
 //! resolves it by itself, so there every address that the name has here must pass.
 
-use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
@@ -18,15 +17,13 @@ use tokio::time::timeout_at;
 
 use super::attempts::{connect_first, in_turns};
 use super::chain::{Chain, said};
+use super::own_addresses::OwnAddresses;
 use super::socket::Socket;
 use super::{Failure, Peer};
 use crate::descriptors::Descriptors;
 use crate::refusal::Code;
 use crate::resolver::{ResolveError, Resolver};
 use crate::settings::upstream_proxy::ProxyUrl;
-
-/// How long a list of the pod's own addresses is believed. Interfaces of a pod do not change; a laptop's do.
-const OWN_ADDRESSES_FOR: Duration = Duration::from_secs(10);
 
 /// Makes TCP connections to addresses that may be dialled.
 pub struct Dialer {
@@ -38,7 +35,7 @@ pub struct Dialer {
     places: Arc<Semaphore>,
     lookups: Semaphore,
     listeners: OnceLock<Vec<SocketAddr>>,
-    own: Mutex<Option<(Instant, HashSet<IpAddr>)>>,
+    own: OwnAddresses,
 }
 
 impl Dialer {
@@ -60,7 +57,7 @@ impl Dialer {
             places: Arc::new(Semaphore::new(descriptors.origins)),
             lookups: Semaphore::new(descriptors.lookups),
             listeners: OnceLock::new(),
-            own: Mutex::new(None),
+            own: OwnAddresses::default(),
         }
     }
 
@@ -217,7 +214,7 @@ impl Dialer {
         if self.is_proxy(address, port) {
             return Err(Code::ProxyLoop);
         }
-        if self.is_own(address::plain(address)) {
+        if self.own.has(address::plain(address)) {
             Err(Code::OwnAddress)
         } else {
             address::judge(address, private_cidrs)
@@ -228,20 +225,11 @@ impl Dialer {
     #[must_use]
     pub fn is_proxy(&self, address: IpAddr, port: u16) -> bool {
         let address = address::plain(address);
-        self.listens_on(port) && (address.is_loopback() || address.is_unspecified() || self.is_own(address))
+        self.listens_on(port) && (address.is_loopback() || address.is_unspecified() || self.own.has(address))
     }
 
     fn listens_on(&self, port: u16) -> bool {
         self.listeners.get().is_some_and(|listeners| listeners.iter().any(|listener| listener.port() == port))
-    }
-
-    /// Whether an interface of this pod has the address. Loopback is not among these: a rule may list it.
-    fn is_own(&self, address: IpAddr) -> bool {
-        let mut own = self.own.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        match &*own {
-            Some((read, addresses)) if read.elapsed() < OWN_ADDRESSES_FOR => addresses.contains(&address),
-            _ => own.insert((Instant::now(), own_addresses())).1.contains(&address),
-        }
     }
 
     fn configure(&self, socket: &Socket) {
@@ -263,24 +251,6 @@ pub fn keep_alive(stream: &TcpStream, idle: Duration) {
     if let Err(error) = SockRef::from(stream).set_tcp_keepalive(&options) {
         tracing::debug!(%error, ?idle, "a connection goes on without keepalive");
     }
-}
-
-fn own_addresses() -> HashSet<IpAddr> {
-    let interfaces = match nix::ifaddrs::getifaddrs() {
-        Ok(interfaces) => interfaces,
-        Err(error) => {
-            tracing::warn!(%error, "the pod's own addresses can't be listed");
-            return HashSet::new();
-        }
-    };
-    interfaces
-        .filter_map(|interface| {
-            let address = interface.address?;
-            let v4 = address.as_sockaddr_in().map(|v4| IpAddr::V4(v4.ip()));
-            v4.or_else(|| address.as_sockaddr_in6().map(|v6| IpAddr::V6(v6.ip())))
-        })
-        .filter(|address| !address.is_loopback())
-        .collect()
 }
 
 impl From<ResolveError> for Failure {

@@ -117,7 +117,7 @@ async fn the_certificate_of_a_proxy_over_tls_is_checked_as_an_origins_is() {
     let never = |connection: RawConnection| async move { unreachable!("{} got through", connection.number) };
     let proxy = RawOrigin::tls(&ca, Protocols::Http1, never).await;
     let by_address = format!("https://127.0.0.1:{}", proxy.port());
-    check(&refusal(&other, &by_address, &[]).await, 502, "upstream_proxy_certificate", "UnknownIssuer");
+    check(&refusal(&other, &by_address, &[]).await, 502, "upstream_proxy_certificate", "UnknownIssuer; a private CA");
     let (url, resolve) =
         (format!("https://proxy.test:{}", proxy.port()), format!("proxy.test:{}:127.0.0.1", proxy.port()));
     let fetched = refusal(&ca, &url, &["--resolve", &resolve]).await;
