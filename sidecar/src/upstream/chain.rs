@@ -80,7 +80,7 @@ impl Chain {
             (Scheme::Https, Some(connector)) => self.over_tls(connector, proxy, socket).await?,
             _ => socket,
         };
-        let credentials = self.credentials(proxy).await?;
+        let credentials = self.credentials(proxy)?;
         let authenticated = credentials.is_some();
         let request = request(destination, credentials)
             .map_err(|_| said(Code::UpstreamProxyProtocol, proxy, "can't be asked for such a name"))?;
@@ -115,9 +115,9 @@ impl Chain {
     }
 
     /// Those of the file, which may have changed since the last connection; or those of the user's variable.
-    async fn credentials(&self, proxy: &ProxyUrl) -> Result<Option<HeaderValue>, Failure> {
+    fn credentials(&self, proxy: &ProxyUrl) -> Result<Option<HeaderValue>, Failure> {
         let Some(file) = &self.auth else { return Ok(proxy.credentials.as_ref().map(|known| known.field())) };
-        let credentials = file.read().await;
+        let credentials = file.read();
         let credentials = credentials.ok_or_else(|| {
             said(
                 Code::UpstreamProxyAuth,

@@ -142,7 +142,13 @@ impl Dialer {
             resolved => resolved?,
         };
         for address in &addresses {
-            self.judge(*address, *port, private_cidrs).map_err(|code| Failure::address(code, *address))?;
+            self.judge(*address, *port, private_cidrs).map_err(|code| match addresses.len() {
+                1 => Failure::address(code, *address),
+                _ => Failure::new(
+                    code,
+                    format!("the upstream proxy may take any of its addresses, and one is {address}"),
+                ),
+            })?;
         }
         match host {
             Host::Name(_) => Ok(addresses),

@@ -39,10 +39,8 @@ impl AuthFile {
     }
 
     /// What the file says now; `None` where it can't be used, which is logged.
-    pub(super) async fn read(&self) -> Option<Credentials> {
-        let path = self.path.clone();
-        let read =
-            tokio::task::spawn_blocking(move || read(&path)).await.unwrap_or_else(|error| Err(error.to_string()));
+    pub(super) fn read(&self) -> Option<Credentials> {
+        let read = read(&self.path);
         let problem = read.as_ref().err();
         let mut last = self.problem.lock().unwrap_or_else(PoisonError::into_inner);
         if last.as_ref() != problem {
@@ -85,8 +83,8 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn the_file_is_read_anew_and_its_content_is_in_no_error() {
+    #[test]
+    fn the_file_is_read_anew_and_its_content_is_in_no_error() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("auth");
         let error = AuthFile::open(path.clone()).err().unwrap();
@@ -99,10 +97,10 @@ mod tests {
         let reads = |text: &str| Credentials::parse(text).unwrap();
         fs::write(&path, "user:one\r\n").unwrap();
         let file = AuthFile::open(path.clone()).unwrap();
-        assert_eq!(file.read().await, Some(reads("user:one")));
+        assert_eq!(file.read(), Some(reads("user:one")));
         fs::write(&path, "user:two").unwrap();
-        assert_eq!(file.read().await, Some(reads("user:two")));
+        assert_eq!(file.read(), Some(reads("user:two")));
         fs::remove_file(&path).unwrap();
-        assert_eq!(file.read().await, None);
+        assert_eq!(file.read(), None);
     }
 }

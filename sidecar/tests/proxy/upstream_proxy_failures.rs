@@ -112,6 +112,25 @@ async fn a_proxy_that_is_too_slow_is_named_at_every_step() {
 }
 
 #[tokio::test]
+async fn a_connection_to_a_proxy_that_does_not_answer_is_closed() {
+    let (closed, mut seen) = tokio::sync::mpsc::unbounded_channel();
+    let quiet = RawOrigin::plain(move |connection| {
+        let closed = closed.clone();
+        async move {
+            silence(connection).await;
+            closed.send(()).unwrap();
+        }
+    })
+    .await;
+    let (url, resolve) = (format!("http://{}", quiet.addr()), format!("origin.test:{PORT}:127.0.0.1"));
+    let arguments = ["--upstream-proxy", &url, "--resolve", &resolve, "--dial-timeout", "300ms"];
+    let setup = Setup::start(&TestCa::new(), &destination("origin.test", PORT, ""), &arguments).await;
+    assert_eq!(code(&get(&setup, PORT, "/zen").await), "upstream_proxy_timeout");
+    tokio::time::timeout(DEADLINE, seen.recv()).await.expect("it is closed while the sidecar lives on").unwrap();
+    drop(setup);
+}
+
+#[tokio::test]
 async fn the_certificate_of_a_proxy_over_tls_is_checked_as_an_origins_is() {
     let (ca, other) = (TestCa::new(), TestCa::named("another"));
     let never = |connection: RawConnection| async move { unreachable!("{} got through", connection.number) };
