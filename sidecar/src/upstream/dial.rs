@@ -10,8 +10,6 @@ use std::time::{Duration, Instant};
 use ipnet::IpNet;
 use sandgate_policy::address;
 use sandgate_policy::destination::{Destination, Host};
-use socket2::{SockRef, TcpKeepalive};
-use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout_at;
 
@@ -24,6 +22,15 @@ use crate::descriptors::Descriptors;
 use crate::refusal::Code;
 use crate::resolver::{ResolveError, Resolver};
 use crate::settings::upstream_proxy::ProxyUrl;
+
+/// What the addresses of a name are wanted for.
+#[derive(Clone, Copy)]
+enum Wanted {
+    /// To connect to one of them.
+    One,
+    /// To judge all.
+    Every,
+}
 
 /// Makes TCP connections to addresses that may be dialled.
 pub struct Dialer {
@@ -91,7 +98,7 @@ impl Dialer {
         deadline: Instant,
         place: OwnedSemaphorePermit,
     ) -> Result<(Socket, Peer), Failure> {
-        let addresses = self.resolve(host, *port, deadline).await?;
+        let addresses = self.resolve(host, *port, deadline, Wanted::One).await?;
         let permitted = self.permitted(&addresses, *port, private_cidrs)?;
         let (socket, address) = self.connect(permitted, *port, deadline, place).await?;
         Ok((socket, Peer::origin(address)))
@@ -108,7 +115,7 @@ impl Dialer {
     ) -> Result<(Socket, Peer), Failure> {
         let judged = self.judged(destination, private_cidrs, deadline).await?;
         let mut addresses = self
-            .resolve(&proxy.host, proxy.port, deadline)
+            .resolve(&proxy.host, proxy.port, deadline, Wanted::One)
             .await
             .map_err(|error| said(Code::UpstreamProxyDns, proxy, &format!("can't be found: {error}")))?;
         addresses.retain(|address| !self.is_proxy(*address, proxy.port));
@@ -137,7 +144,7 @@ impl Dialer {
         private_cidrs: &[IpNet],
         deadline: Instant,
     ) -> Result<Vec<IpAddr>, Failure> {
-        let addresses = match self.resolve(host, *port, deadline).await {
+        let addresses = match self.resolve(host, *port, deadline, Wanted::Every).await {
             Err(ResolveError::NotFound | ResolveError::NoServer) => Vec::new(),
             resolved => resolved?,
         };
@@ -167,7 +174,7 @@ impl Dialer {
         place: OwnedSemaphorePermit,
     ) -> Result<(Socket, SocketAddr), Failure> {
         let (socket, address) = connect_first(in_turns(addresses, port), deadline, place, &self.places).await?;
-        self.configure(&socket);
+        socket.configure(self.keepalive);
         Ok((socket, address))
     }
 
@@ -185,14 +192,23 @@ impl Dialer {
         &self.places
     }
 
-    async fn resolve(&self, host: &Host, port: u16, deadline: Instant) -> Result<Vec<IpAddr>, ResolveError> {
+    async fn resolve(
+        &self,
+        host: &Host,
+        port: u16,
+        deadline: Instant,
+        wanted: Wanted,
+    ) -> Result<Vec<IpAddr>, ResolveError> {
         let lookup = async {
             // A semaphore that nobody closes always gives its permit in the end.
             let _socket = match host {
                 Host::Name(_) => self.lookups.acquire().await.ok(),
                 Host::Address(_) => None,
             };
-            self.resolver.addresses(host, port).await
+            match wanted {
+                Wanted::One => self.resolver.addresses(host, port).await,
+                Wanted::Every => self.resolver.every_address(host, port).await,
+            }
         };
         let resolved = timeout_at(deadline.into(), lookup).await;
         resolved.unwrap_or(Err(ResolveError::Timeout))
@@ -237,26 +253,6 @@ impl Dialer {
     fn listens_on(&self, port: u16) -> bool {
         self.listeners.get().is_some_and(|listeners| listeners.iter().any(|listener| listener.port() == port))
     }
-
-    fn configure(&self, socket: &Socket) {
-        let Socket::Tcp(stream, _) = socket else { return };
-        // Without it the first response of a tunnel waits for a delayed ACK, some 40 ms.
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "a connection to an origin goes on with Nagle's algorithm");
-        }
-        keep_alive(stream, self.keepalive);
-    }
-}
-
-/// Lets TCP ask a silent peer whether it is still there, first after `idle`. A connection on which that can't be set
-/// goes on without.
-pub fn keep_alive(stream: &TcpStream, idle: Duration) {
-    // The option counts whole seconds, and takes no zero.
-    let interval = (idle / 4).max(Duration::from_secs(1));
-    let options = TcpKeepalive::new().with_time(idle).with_interval(interval);
-    if let Err(error) = SockRef::from(stream).set_tcp_keepalive(&options) {
-        tracing::debug!(%error, ?idle, "a connection goes on without keepalive");
-    }
 }
 
 impl From<ResolveError> for Failure {
@@ -267,23 +263,5 @@ impl From<ResolveError> for Failure {
             ResolveError::Timeout => Code::DnsTimeout,
         };
         Self::new(code, error.to_string())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn keepalive_is_set_from_four_seconds_to_nine_hours() {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        for seconds in [4, 60, 9 * 3600] {
-            keep_alive(&stream, Duration::from_secs(seconds));
-            let socket = SockRef::from(&stream);
-            assert!(socket.keepalive().unwrap());
-            assert_eq!(socket.tcp_keepalive_time().unwrap(), Duration::from_secs(seconds));
-            assert_eq!(socket.tcp_keepalive_interval().unwrap(), Duration::from_secs(seconds / 4));
-        }
     }
 }

@@ -70,6 +70,9 @@ async fn a_name_with_any_refused_address_here_never_reaches_the_proxy() {
         named.dns.addresses("origin.test", addresses);
         assert_eq!(named.get().await, refused(403, expected), "{addresses:?}");
     }
+    let both = ["93.184.216.34", "fd00::1"].map(|address| address.parse().unwrap()).to_vec();
+    named.dns.set("origin.test", Answer::LateV6(both, Duration::from_millis(300)));
+    assert_eq!(named.get().await, refused(403, "address_not_allowed"), "the private one comes late");
     assert_eq!(named.proxy.connections(), 0);
     let line = named.setup.sidecar.wait_for_audit(|line| line["kind"] == "request", DEADLINE).await;
     assert_eq!(line["verdict"], "denied");
