@@ -70,8 +70,8 @@ impl Resolver {
         self.resolve(host, port, RESOLUTION_DELAY).await
     }
 
-    /// Every address of `host`, however late the name servers are with either family. One that fails counts as empty where
-    /// the other has addresses: name servers that know nothing of IPv6 are common.
+    /// Every address of `host`, however late the name servers are with either family. One that fails counts as empty
+    /// where the other has addresses: name servers that know nothing of IPv6 are common.
     ///
     /// # Errors
     /// As [`Self::addresses`].

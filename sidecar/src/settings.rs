@@ -89,25 +89,25 @@ table::settings! {
         upstream_ca: Vec<PathBuf> = "", "FILE", many(value::path);
     }
     "Upstream proxy" {
-        /// The proxy that all origins are reached through, by CONNECT: `http://HOST:PORT` or `https://HOST:PORT`, without
-        /// user and password. `none` is for `run`, which uses the proxy of its user's variables otherwise.
+        /// The proxy that all origins are reached through, by CONNECT: `http://HOST:PORT` or `https://HOST:PORT`,
+        /// without user and password. `none` is for `run`, which uses the proxy of its user's variables otherwise.
         upstream_proxy: Proxies = "", "URL", one(value::upstream_proxy);
-        /// A file with `user:password` in one line, for the upstream proxy. Read again for each connection, so that it may
-        /// change.
+        /// A file with `user:password` in one line, for the upstream proxy. Read again for each connection, so that it
+        /// may change.
         upstream_proxy_auth_file: Option<PathBuf> = "", "FILE", optional(value::path);
-        /// What is reached without the upstream proxy: a name with all names below it, `.suffix`, an address, a range such
-        /// as 10.0.0.0/8, or `*`; with `:port` for that port alone. Addresses and ranges are about IP literals.
+        /// What is reached without the upstream proxy: a name with all names below it, `.suffix`, an address, a range
+        /// such as 10.0.0.0/8, or `*`; with `:port` for that port alone. Addresses and ranges are about IP literals.
         upstream_no_proxy: Vec<Direct> = "", "HOST[:PORT]", many(Direct::parse);
     }
     "Time limits" {
         /// The head of a CONNECT or a plain request, from the first moment of the connection. A client on the same
         /// machine needs milliseconds; more is a slow attack.
         connect_head_timeout: Duration = "10s", "TIME", one(value::duration);
-        /// Each TLS handshake, with the client, the origin and an upstream proxy, and the first bytes of a tunnel. Some round trips
-        /// over a bad line.
+        /// Each TLS handshake, with the client, the origin and an upstream proxy, and the first bytes of a tunnel. Some
+        /// round trips over a bad line.
         handshake_timeout: Duration = "10s", "TIME", one(value::duration);
-        /// A connection to an origin: resolving its name and connecting to one of its addresses. An upstream proxy has as
-        /// long again to answer a CONNECT.
+        /// A connection to an origin: resolving its name and connecting to one of its addresses. An upstream proxy has
+        /// as long again to answer a CONNECT.
         dial_timeout: Duration = "10s", "TIME", one(value::duration);
         /// The name servers' answer, inside the time for dialling. Half of it, so that the connection still has a
         /// chance.

@@ -60,8 +60,8 @@ fn keep_apart(one: (&str, &PathBuf), other: (&str, &PathBuf)) -> Result<(), Stri
         return Ok(());
     }
     Err(format!(
-        "{} {} and {} {} are the same directory, or one is inside the other; a secret in one would be seen by whoever has the \
-         other: use directories of their own",
+        "{} {} and {} {} are the same directory, or one is inside the other; a secret in one would be seen by whoever has \
+         the other: use directories of their own",
         one.0,
         one.1.display(),
         other.0,

@@ -42,8 +42,8 @@ pub struct Failure {
 pub struct Peer {
     /// The address that was dialled: the origin's own, or that of the upstream proxy.
     pub address: SocketAddr,
-    /// The addresses that the policy has to admit for it: the one that was dialled, or all that the name has here where an
-    /// upstream proxy dials.
+    /// The addresses that the policy has to admit for it: the one that was dialled, or all that the name has here where
+    /// an upstream proxy dials.
     pub judged: Arc<[IpAddr]>,
 }
 

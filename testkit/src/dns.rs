@@ -219,7 +219,8 @@ async fn serve_stream(mut stream: TcpStream, shared: Arc<Shared>) -> std::io::Re
     }
 }
 
-/// The answer to one message, and after what time it goes out; `None` where it is not a question, or where silence was set.
+/// The answer to one message, and after what time it goes out; `None` where it is not a question, or where silence was
+/// set.
 fn respond(shared: &Shared, message: &[u8], tcp: bool) -> Option<(Vec<u8>, Duration)> {
     let request =
         Message::from_vec(message).ok().filter(|message| message.metadata.message_type == MessageType::Query)?;

@@ -229,8 +229,8 @@ fn parse_audit(line: &str) -> Value {
     serde_json::from_str(line).unwrap_or_else(|error| panic!("an audit line is not JSON ({error}): {line}"))
 }
 
-/// The listeners' addresses in a JSON log line, whose fields may be at the top or under `fields`; the first of each where
-/// there are more.
+/// The listeners' addresses in a JSON log line, whose fields may be at the top or under `fields`; the first of each
+/// where there are more.
 fn addresses(line: &str) -> Option<(SocketAddr, SocketAddr)> {
     let line: Value = serde_json::from_str(line).ok()?;
     let fields = line.get("fields").unwrap_or(&line);

@@ -1,5 +1,5 @@
-//! The proxy that the user's own programs go through, by their variables: `run` reaches origins through it too. Nothing that
-//! is said of it here has its credentials.
+//! The proxy that the user's own programs go through, by their variables: `run` reaches origins through it too. Nothing
+//! that is said of it here has its credentials.
 
 use std::ffi::{OsStr, OsString};
 use std::sync::Arc;

@@ -26,8 +26,8 @@ enum DirectHosts {
 }
 
 impl Direct {
-    /// Parses `name`, `.suffix`, `*.suffix`, an address, a range of addresses, or `*` for everything; with `:port` behind a
-    /// name or address for that port alone.
+    /// Parses `name`, `.suffix`, `*.suffix`, an address, a range of addresses, or `*` for everything; with `:port`
+    /// behind a name or address for that port alone.
     ///
     /// # Errors
     /// What was expected.
@@ -52,7 +52,7 @@ impl Direct {
             };
             Some(Self { hosts, port: authority.port })
         });
-        let expected = "a name, .suffix, address or range such as 10.0.0.0/8, with :port behind a name or address where only \
+        let expected = "a name, .suffix, address or range such as 10.0.0.0/8, with :port behind a name or address where \
                         that port is meant";
         hosts_and_port.ok_or_else(|| format!("\"{text}\" is not {expected}"))
     }

@@ -1,5 +1,5 @@
-//! The proxy on the way to origins, as settings and variables name it. No error and no debug output here repeats what was
-//! given: there may be a password in it.
+//! The proxy on the way to origins, as settings and variables name it. No error and no debug output here repeats what
+//! was given: there may be a password in it.
 
 use std::fmt;
 use std::sync::Arc;

@@ -1,6 +1,6 @@
 //! The way to an origin through another proxy: which destinations take it, and the tunnel that the proxy opens for one
-//! (CONNECT, RFC 9110 9.3.6). The proxy is told the name and never an address; what it answers is judged here and not passed
-//! on. TLS with the origin is made inside the tunnel, and verified as it is without.
+//! (CONNECT, RFC 9110 9.3.6). The proxy is told the name and never an address; what it answers is judged here and not
+//! passed on. TLS with the origin is made inside the tunnel, and verified as it is without.
 
 use std::sync::Arc;
 use std::time::Duration;

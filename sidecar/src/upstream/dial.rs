@@ -1,7 +1,7 @@
 //! Connects to an origin: resolves the name once, judges every address, and dials one that passed.
 //!
-//! The address that was judged is the address that is dialled; nothing resolves the name a second time. An upstream proxy
-//! resolves it by itself, so there every address that the name has here must pass.
+//! The address that was judged is the address that is dialled; nothing resolves the name a second time. An upstream
+//! proxy resolves it by itself, so there every address that the name has here must pass.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, OnceLock};
@@ -74,8 +74,8 @@ impl Dialer {
         let _ = self.listeners.set(listeners);
     }
 
-    /// Connects to the destination, at an address that is globally reachable unicast or in `private_cidrs`, or through an
-    /// upstream proxy.
+    /// Connects to the destination, at an address that is globally reachable unicast or in `private_cidrs`, or through
+    /// an upstream proxy.
     ///
     /// # Errors
     /// [`Failure`] with the code of what failed; refused addresses are 403, the rest 502 to 504.

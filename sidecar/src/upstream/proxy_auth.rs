@@ -1,4 +1,5 @@
-//! The file with user and password for the upstream proxy. Its content goes into one field of a CONNECT, and nowhere else.
+//! The file with user and password for the upstream proxy. Its content goes into one field of a CONNECT, and nowhere
+//! else.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -1,5 +1,5 @@
-//! A socket to an origin, or to the proxy before it, and its place among those that may be open. Nothing closes one without
-//! giving back the other.
+//! A socket to an origin, or to the proxy before it, and its place among those that may be open. Nothing closes one
+//! without giving back the other.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -21,7 +21,8 @@ pub enum Socket {
 }
 
 impl Socket {
-    /// Sets the options of a new connection. `keepalive` is the idle time before TCP asks whether the peer is still there.
+    /// Sets the options of a new connection. `keepalive` is the idle time before TCP asks whether the peer is still
+    /// there.
     pub fn configure(&self, keepalive: Duration) {
         let Self::Tcp(stream, _) = self else { return };
         // Without it the first response of a tunnel waits for a delayed ACK, some 40 ms.

@@ -102,6 +102,28 @@ async fn what_no_proxy_lists_and_what_settings_say_comes_first() {
 }
 
 #[tokio::test]
+async fn a_run_within_a_run_goes_through_it_and_has_to_trust_it() {
+    let origin = Origin::builder().start().await;
+    let dir = tempfile::tempdir().unwrap();
+    let roots = dir.path().join("roots.pem").display().to_string();
+    origin.ca().write_root(&dir.path().join("roots.pem"));
+    let url = format!("https://origin.test:{}", origin.port());
+    let common = format!(
+        "run --allow {url} --private-cidr 127.0.0.0/8 --resolve origin.test:{}:127.0.0.1 --upstream-ca",
+        origin.port()
+    );
+    for (inner_root, expected) in [("$NODE_EXTRA_CA_CERTS", "Keep it"), (roots.as_str(), "certificate_unknown_issuer")]
+    {
+        let script = format!("\"$PROGRAM\" {common} \"{inner_root}\" -- curl -sS {url}/zen");
+        let arguments: Vec<&str> = common.split(' ').chain([&*roots, "--", "sh", "-c", &script]).collect();
+        let output = run_command(PROGRAM, &arguments, &[("PROGRAM", PROGRAM)], DEADLINE).await.unwrap();
+        let out = String::from_utf8_lossy(&output.stdout);
+        assert!(out.contains(expected), "{inner_root}: {out} {}", String::from_utf8_lossy(&output.stderr));
+    }
+    assert_eq!(origin.request_count(), 1);
+}
+
+#[tokio::test]
 async fn a_proxy_that_cannot_be_used_is_an_error_and_not_passed_over() {
     let user = User::start(Protocols::Both).await;
     for value in ["socks5h://me:hunter2@127.0.0.1:1080", "http://me:hunter2@proxy:port", "ftp://hunter2"] {

@@ -1,5 +1,5 @@
-//! Origins behind an upstream proxy: what it is told, what passes through it, and what stays verified end to end. A second
-//! sidecar is the proxy where a whole one is needed.
+//! Origins behind an upstream proxy: what it is told, what passes through it, and what stays verified end to end. A
+//! second sidecar is the proxy where a whole one is needed.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
 
@@ -54,7 +54,8 @@ struct TwoSidecars {
 }
 
 impl TwoSidecars {
-    /// `of_corporate` are further lines of the corporate proxy's rule; `roots` makes the file of the own sidecar's roots.
+    /// `of_corporate` are further lines of the corporate proxy's rule, `more` of both. Without the former it intercepts,
+    /// and the own sidecar knows its root.
     async fn start(protocols: Protocols, of_corporate: &str, more: &str) -> Self {
         let origin = Origin::builder().protocols(protocols).start().await;
         let resolve = resolve(&origin);

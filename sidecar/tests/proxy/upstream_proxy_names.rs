@@ -1,4 +1,5 @@
-//! Which destinations go through the upstream proxy, which directly, and which nowhere: names, addresses, and the proxy's own.
+//! Which destinations go through the upstream proxy, which directly, and which nowhere: names, addresses, and the
+//! proxy's own.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
 

@@ -1,5 +1,5 @@
-//! Scripts for [`RawOrigin`](super::RawOrigin): the ways in which origins break HTTP, or go away. Each is one misbehaviour;
-//! and two forward proxies, of which one does as it is asked.
+//! Scripts for [`RawOrigin`](super::RawOrigin): the ways in which origins break HTTP, or go away. Each is one
+//! misbehaviour; and two forward proxies, of which one does as it is asked.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
