@@ -52,8 +52,8 @@ impl Direct {
             };
             Some(Self { hosts, port: authority.port })
         });
-        let expected = "a name, .suffix, address or range such as 10.0.0.0/8, with :port behind a name or address where \
-                        that port is meant";
+        let expected = "a name, .suffix, address or range such as 10.0.0.0/8; :port behind a name or address is that port \
+                        alone";
         hosts_and_port.ok_or_else(|| format!("\"{text}\" is not {expected}"))
     }
 
