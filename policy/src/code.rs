@@ -239,6 +239,50 @@ codes! {
     IdleTimeout = "idle_timeout", 504, "connection_read_timeout",
         "the stream to {host} was idle too long",
         "open it again, and send something from time to time";
+    /// An IP literal where origins are reached through an upstream proxy, which is given names alone.
+    LiteralThroughProxy = "literal_through_proxy", 403, "destination_ip_prohibited",
+        "{host} is an address, and the upstream proxy is given names only",
+        "use a name, or ask whoever runs this sandbox to list the address in --upstream-no-proxy";
+    /// The upstream proxy's own name has no address, or can't be resolved.
+    UpstreamProxyDns = "upstream_proxy_dns", 502, "dns_error",
+        "the name of the upstream proxy on the way to {host} is not found",
+        "tell whoever runs this sandbox, which sends everything through that proxy";
+    /// No connection to the upstream proxy can be made.
+    UpstreamProxyUnreachable = "upstream_proxy_unreachable", 502, "destination_unavailable",
+        "the upstream proxy on the way to {host} cannot be reached",
+        "tell whoever runs this sandbox, which sends everything through that proxy";
+    /// The upstream proxy is the sidecar itself.
+    UpstreamProxyLoop = "upstream_proxy_loop", 502, "proxy_loop_detected",
+        "the upstream proxy on the way to {host} is this proxy itself",
+        "whoever runs this sandbox has to set another one";
+    /// The certificate of an https:// upstream proxy is refused, for the reason that the message names.
+    UpstreamProxyCertificate = "upstream_proxy_certificate", 502, "tls_certificate_error",
+        "the upstream proxy on the way to {host} has no valid certificate",
+        "if its CA is a private one, whoever runs this sandbox can add its root; the check cannot be turned off";
+    /// The TLS handshake with an https:// upstream proxy failed for a reason other than its certificate.
+    UpstreamProxyTls = "upstream_proxy_tls", 502, "tls_protocol_error",
+        "the TLS handshake with the upstream proxy for {host} failed",
+        "whoever runs this sandbox can check whether that proxy is one for https:// or for http://";
+    /// The upstream proxy wants credentials, and has none, or others (407).
+    UpstreamProxyAuth = "upstream_proxy_auth", 502, "proxy_configuration_error",
+        "the upstream proxy on the way to {host} wants credentials",
+        "whoever runs this sandbox has to set the right ones; the program in it needs none";
+    /// The upstream proxy refuses the destination (403).
+    UpstreamProxyDenied = "upstream_proxy_denied", 403, "http_request_denied",
+        "the upstream proxy refuses {authority}",
+        "this is not Sandgate's policy: whoever runs that proxy decides which hosts and ports it lets through";
+    /// The upstream proxy answered with another status than 2xx, 403 and 407.
+    UpstreamProxyStatus = "upstream_proxy_status", 502, "destination_unavailable",
+        "the upstream proxy cannot connect to {authority}",
+        "the service may be down, or unknown to that proxy; try again later";
+    /// What the upstream proxy answered to CONNECT is not valid, or more than an answer, or nothing.
+    UpstreamProxyProtocol = "upstream_proxy_protocol_error", 502, "http_protocol_error",
+        "the upstream proxy gave no valid answer for {host}",
+        "whoever runs this sandbox can check that an HTTP proxy listens there";
+    /// The upstream proxy was not connected to, or did not answer, in time.
+    UpstreamProxyTimeout = "upstream_proxy_timeout", 504, "connection_timeout",
+        "the upstream proxy did not connect to {authority} in time",
+        "the service or that proxy may be down; try again later";
 }
 
 impl fmt::Display for Code {

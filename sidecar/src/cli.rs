@@ -68,7 +68,7 @@ pub fn parse(
         }
         Some(("run", matches)) => {
             let layers = layers(matches, variables, Layers::with_defaults(run::DEFAULTS));
-            let parsed = run::Options::parse(matches, layers);
+            let parsed = run::Options::parse(matches, layers, known(matches, variables));
             let (settings, options) = parsed.map_err(|problems| wrong("run", &problems))?;
             Ok(Action::Run(Box::new(settings), options))
         }
@@ -102,8 +102,13 @@ fn wrong(subcommand: &str, problems: &Problems) -> Stop {
     Stop::wrong(format!("{problems}\n\n{help}\n"))
 }
 
+/// The variables that may be read.
+fn known<'a>(matches: &ArgMatches, variables: &'a [(OsString, OsString)]) -> &'a [(OsString, OsString)] {
+    if matches.get_flag("no-env") { &[] } else { variables }
+}
+
 fn layers(matches: &ArgMatches, variables: &[(OsString, OsString)], mut layers: Layers) -> Layers {
-    let variables = if matches.get_flag("no-env") { &[] } else { variables };
+    let variables = known(matches, variables);
     layers.add_flags(|name| matches.get_many::<String>(name).map(|values| values.map(String::as_str).collect()));
     layers.add_variables(variables);
     let named = variables.iter().find(|(name, value)| name == CONFIG_VARIABLE && !value.is_empty());
@@ -191,7 +196,10 @@ fn with_settings(command: Command, defaults: &[(&str, &str)]) -> Command {
                 .value_name("FILE")
                 .value_parser(value_parser!(PathBuf))
                 .help("A YAML file with settings, keyed by their flags without the dashes in front [SANDGATE_CONFIG]"),
-            Arg::new("no-env").long("no-env").action(ArgAction::SetTrue).help("Ignore all variables that are settings"),
+            Arg::new("no-env")
+                .long("no-env")
+                .action(ArgAction::SetTrue)
+                .help("Ignore all variables that are settings, and for run the user's HTTPS_PROXY and the like"),
         ])
         .args(TABLE.iter().map(|setting| setting_flag(setting, default_of(setting))))
 }

@@ -19,6 +19,7 @@ use sandgate_policy::destination::{Destination, Host};
 use sandgate_policy::{Policy, Tls};
 
 use crate::link::Link;
+use crate::upstream::Peer;
 use crate::upstream::profile::{Profile, Routes};
 
 /// A policy as it is in force: immutable, with what is needed to reach the origins of its rules.
@@ -61,8 +62,8 @@ pub enum Grant {
 }
 
 impl Grant {
-    /// Whether `policy` would grant it too, with the address that was dialled for it.
-    fn holds_under(&self, policy: &Policy, dialled: Option<IpAddr>) -> bool {
+    /// Whether `policy` would grant it too, with the addresses that were judged for it.
+    fn holds_under(&self, policy: &Policy, judged: &[IpAddr]) -> bool {
         let rule = match self {
             Self::Request { destination, method, path } => {
                 let verdict = policy.judge_request(destination, method, path.path());
@@ -77,7 +78,7 @@ impl Grant {
             },
         };
         let private_cidrs = rule.as_ref().map_or(&[][..], |rule| &rule.private_cidrs);
-        dialled.is_none_or(|address| address::judge(address, private_cidrs).is_ok())
+        judged.iter().all(|address| address::judge(*address, private_cidrs).is_ok())
     }
 }
 
@@ -95,7 +96,7 @@ struct State {
 struct Shared {
     grant: Grant,
     link: Arc<Link>,
-    dialled: OnceLock<IpAddr>,
+    judged: OnceLock<Arc<[IpAddr]>>,
     revoked: AtomicBool,
     waker: AtomicWaker,
     begun: Instant,
@@ -131,7 +132,7 @@ impl Enforcement {
         state.current = Arc::new(Snapshot { generation, policy, routes });
         let State { current, leases, .. } = &*state;
         let standing = leases.values().filter(|lease| !lease.revoked.load(Ordering::Acquire));
-        let holds = |lease: &Shared| lease.grant.holds_under(&current.policy, lease.dialled.get().copied());
+        let holds = |lease: &Shared| lease.grant.holds_under(&current.policy, lease.judged());
         standing.filter(|lease| !holds(lease)).inspect(|lease| lease.revoke()).count()
     }
 
@@ -177,7 +178,7 @@ impl Shared {
         Self {
             grant,
             link,
-            dialled: OnceLock::new(),
+            judged: OnceLock::new(),
             revoked: AtomicBool::new(false),
             waker: AtomicWaker::new(),
             begun: Instant::now(),
@@ -185,6 +186,10 @@ impl Shared {
             idle_ms: AtomicU64::new(NO_END),
             overdue: AtomicBool::new(false),
         }
+    }
+
+    fn judged(&self) -> &[IpAddr] {
+        self.judged.get().map_or(&[], |judged| judged)
     }
 
     fn revoke(&self) {
@@ -215,13 +220,13 @@ pub struct Lease {
 }
 
 impl Lease {
-    /// Notes the address that the stream goes to: a policy that no longer admits it revokes the lease.
-    pub fn dialled(&self, address: IpAddr) {
+    /// Notes where the stream goes: a policy that no longer admits the addresses that were judged revokes the lease.
+    pub fn leads_to(&self, peer: &Peer) {
         // A request that is sent again keeps the first one; both were admitted.
-        let _ = self.shared.dialled.set(address);
-        // A swap since the verdict did not know of the address.
+        let _ = self.shared.judged.set(Arc::clone(&peer.judged));
+        // A swap since the verdict did not know of the addresses.
         let current = self.enforcement.current();
-        if current.generation != self.generation && !self.shared.grant.holds_under(&current.policy, Some(address)) {
+        if current.generation != self.generation && !self.shared.grant.holds_under(&current.policy, &peer.judged) {
             self.shared.revoke();
         }
     }
@@ -286,13 +291,17 @@ mod tests {
 
     fn policy(destinations: &str) -> (Policy, Routes) {
         let policy = Policy::parse(format!("version: 1\ndestinations: [{destinations}]").as_bytes()).unwrap();
-        let routes = Profiles::new(rustls::RootCertStore::empty()).routes(&policy).unwrap();
+        let routes = Profiles::new(Arc::new(rustls::RootCertStore::empty())).routes(&policy).unwrap();
         (policy, routes)
     }
 
     fn enforcement(destinations: &str) -> Arc<Enforcement> {
         let (policy, routes) = policy(destinations);
         Arc::new(Enforcement::new(policy, routes))
+    }
+
+    fn origin(address: &str) -> Peer {
+        Peer::origin(address.parse().unwrap())
     }
 
     fn lease(enforcement: &Arc<Enforcement>, host: &str, path: &'static str) -> Lease {
@@ -322,8 +331,8 @@ mod tests {
     fn an_address_that_is_no_longer_listed_revokes_too() {
         let enforcement = enforcement("{id: a, host: a.test, private_cidrs: [10.0.0.0/8]}");
         let (private, public) = (lease(&enforcement, "a.test", "/"), lease(&enforcement, "a.test", "/"));
-        private.dialled("10.1.2.3".parse().unwrap());
-        public.dialled("1.1.1.1".parse().unwrap());
+        private.leads_to(&origin("10.1.2.3:443"));
+        public.leads_to(&origin("1.1.1.1:443"));
         assert_eq!(swap(&enforcement, "{id: a, host: a.test}"), 1);
         assert!(private.is_revoked() && !public.is_revoked());
     }
@@ -333,7 +342,7 @@ mod tests {
         let enforcement = enforcement("{id: a, host: a.test, private_cidrs: [10.0.0.0/8]}");
         let late = lease(&enforcement, "a.test", "/");
         assert_eq!(swap(&enforcement, "{id: a, host: a.test}"), 0);
-        late.dialled("10.1.2.3".parse().unwrap());
+        late.leads_to(&origin("10.1.2.3:443"));
         assert!(late.is_revoked());
     }
 

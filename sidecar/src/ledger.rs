@@ -77,7 +77,7 @@ impl Ledger {
     /// Notes where the request is sent, and how long it waited for the connection.
     pub fn sent_over(&mut self, channel: &Channel, connect: Duration) {
         if let Some(account) = &mut self.0 {
-            account.record.address = Some(channel.address());
+            account.record.address = Some(channel.peer().address);
             account.record.connect = Some(connect);
             account.engine.metrics.upstream_connected(connect);
         }
@@ -159,7 +159,14 @@ impl Account {
 
 /// Whether the verdict of a request is taken back by `code`.
 fn judges_address(code: Code) -> bool {
-    matches!(code, Code::MetadataAddress | Code::OwnAddress | Code::AddressNotAllowed | Code::ProxyLoop)
+    matches!(
+        code,
+        Code::MetadataAddress
+            | Code::OwnAddress
+            | Code::AddressNotAllowed
+            | Code::ProxyLoop
+            | Code::LiteralThroughProxy
+    )
 }
 
 impl Drop for Ledger {

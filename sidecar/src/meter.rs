@@ -62,6 +62,11 @@ impl<S> Metered<S> {
     pub fn new(stream: S, meter: Arc<Meter>) -> Self {
         Self { stream, meter }
     }
+
+    /// The stream, which is counted no longer.
+    pub fn into_inner(self) -> S {
+        self.stream
+    }
 }
 
 impl<S: AsyncRead> AsyncRead for Metered<S> {

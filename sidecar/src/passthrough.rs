@@ -57,18 +57,18 @@ pub async fn serve(
     };
     let _permit = engine.limiter.admit(&rule, std::time::Instant::now()).map_err(|exceeded| exceeded.code)?;
     let profile = snapshot.profile(Some(&rule.id));
-    let (mut origin, address) = tokio::select! {
+    let (mut origin, peer) = tokio::select! {
         biased;
         () = lease.revoked() => return Err(Code::PolicyChanged.into()),
         dialled = engine.upstream.dial(destination, &profile) => dialled?,
     };
-    lease.dialled(address.ip());
+    lease.leads_to(&peer);
     if lease.is_revoked() {
         return Err(Code::PolicyChanged.into());
     }
     let mut line = Record::new(Kind::TunnelEnd, client.connection, Verdict::Allowed).to(destination);
     line.rule = Some(Arc::clone(&rule.id));
-    line.address = Some(address);
+    line.address = Some(peer.address);
     line.connect = Some(started.elapsed());
     let sent = first.len() as u64;
     origin.write_all(&first).await.map_err(|_| Code::UpstreamClosed)?;

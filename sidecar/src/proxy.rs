@@ -29,7 +29,7 @@ use crate::refusal::{Code, Form, Refusal};
 use crate::settings::Settings;
 use crate::target;
 use crate::tunnel;
-use crate::upstream::dial::keep_alive;
+use crate::upstream::socket::keep_alive;
 
 /// The pause after an accept that failed because something ran out: long enough for connections to end.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);

@@ -278,7 +278,7 @@ mod tests {
     fn started(dir: &TempDir, text: &str) -> (Loader, PathBuf, Arc<Health>) {
         let (path, health) = (dir.path().join("policy.yaml"), Arc::new(Health::new()));
         fs::write(&path, text).unwrap();
-        let profiles = Profiles::new(RootCertStore::empty());
+        let profiles = Profiles::new(Arc::new(RootCertStore::empty()));
         let source = PolicySource::File(path.clone());
         let mut loader = Loader::new(source, profiles, Arc::clone(&health), Arc::new(Metrics::new()));
         loader.start().unwrap();

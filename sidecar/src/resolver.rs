@@ -34,6 +34,8 @@ const CACHED_ANSWERS: u64 = 256;
 /// Resolves names. Cheap to share; answers are cached for their TTL.
 pub struct Resolver {
     dns: TokioResolver,
+    /// Whether there is a name server to ask. Names below `localhost` need none (RFC 6761 6.3).
+    has_server: bool,
     pins: HashMap<(Host, u16), Vec<IpAddr>>,
     hosts: HashMap<Host, Vec<IpAddr>>,
 }
@@ -57,56 +59,73 @@ impl Resolver {
         for pin in pins {
             by_host.entry((pin.host.clone(), pin.port)).or_default().push(pin.address);
         }
-        Ok(Self { dns, pins: by_host, hosts })
+        Ok(Self { dns, has_server: !servers.is_empty(), pins: by_host, hosts })
     }
 
-    /// Every address of `host`, in the order of the answers; an IP literal is its own address.
+    /// The addresses of `host` to choose one from, in the order of the answers; an IP literal is its own address.
     ///
     /// # Errors
     /// [`ResolveError`]; a name without addresses is [`ResolveError::NotFound`].
     pub async fn addresses(&self, host: &Host, port: u16) -> Result<Vec<IpAddr>, ResolveError> {
+        self.resolve(host, port, RESOLUTION_DELAY).await
+    }
+
+    /// Every address of `host`, however late the name servers are with either family. One that fails counts as empty
+    /// where the other has addresses: name servers that know nothing of IPv6 are common.
+    ///
+    /// # Errors
+    /// As [`Self::addresses`].
+    pub async fn every_address(&self, host: &Host, port: u16) -> Result<Vec<IpAddr>, ResolveError> {
+        self.resolve(host, port, Duration::MAX).await
+    }
+
+    async fn resolve(&self, host: &Host, port: u16, lag: Duration) -> Result<Vec<IpAddr>, ResolveError> {
         if let Some(pinned) = self.pins.get(&(host.clone(), port)).or_else(|| self.hosts.get(host)) {
             return Ok(pinned.clone());
         }
         match host {
             Host::Address(address) => Ok(vec![*address]),
-            Host::Name(name) => self.ask(name).await,
+            Host::Name(name) => self.ask(name, lag).await,
         }
     }
 
-    async fn ask(&self, name: &str) -> Result<Vec<IpAddr>, ResolveError> {
+    async fn ask(&self, name: &str, lag: Duration) -> Result<Vec<IpAddr>, ResolveError> {
         let mut name = Name::from_ascii(name).map_err(|_| ResolveError::NotFound)?;
         name.set_fqdn(true);
         let (v4, v6) = (self.dns.lookup(name.clone(), RecordType::A), self.dns.lookup(name.clone(), RecordType::AAAA));
-        let (v4, v6) = both_or_first(v4, v6).await;
+        let (v4, v6) = both_or_first(v4, v6, lag).await;
         let addresses: Vec<IpAddr> = [&v6, &v4].into_iter().flatten().flatten().flat_map(addresses_of).collect();
-        if addresses.is_empty() { Err(worst(v4, v6)) } else { Ok(addresses) }
+        if addresses.is_empty() {
+            return Err(if self.has_server { worst(v4, v6) } else { ResolveError::NoServer });
+        }
+        Ok(addresses)
     }
 }
 
 type Answer = Result<Lookup, NetError>;
 
-/// Waits for both families, but for the slower one no longer than [`RESOLUTION_DELAY`] once the other has addresses.
+/// Waits for both families, but for the slower one no longer than `lag` once the other has addresses.
 async fn both_or_first(
     v4: impl Future<Output = Answer>,
     v6: impl Future<Output = Answer>,
+    lag: Duration,
 ) -> (Option<Answer>, Option<Answer>) {
     tokio::pin!(v4, v6);
     tokio::select! {
         first = &mut v4 => {
-            let second = second_answer(&first, v6).await;
+            let second = second_answer(&first, v6, lag).await;
             (Some(first), second)
         }
         first = &mut v6 => {
-            let second = second_answer(&first, v4).await;
+            let second = second_answer(&first, v4, lag).await;
             (second, Some(first))
         }
     }
 }
 
-async fn second_answer(first: &Answer, second: impl Future<Output = Answer>) -> Option<Answer> {
+async fn second_answer(first: &Answer, second: impl Future<Output = Answer>, lag: Duration) -> Option<Answer> {
     if first.as_ref().is_ok_and(|lookup| addresses_of(lookup).next().is_some()) {
-        timeout(RESOLUTION_DELAY, second).await.ok()
+        timeout(lag, second).await.ok()
     } else {
         Some(second.await)
     }
@@ -157,6 +176,9 @@ pub enum ResolveError {
     /// The name does not exist, or has no address of either family.
     #[error("the name has no address")]
     NotFound,
+    /// Nobody can be asked for it.
+    #[error("there is no name server to ask")]
+    NoServer,
     /// The name servers answered with a failure, named here.
     #[error("the name servers failed: {0}")]
     Failed(Arc<str>),
@@ -236,6 +258,19 @@ mod tests {
                 dns.hang_up();
             }
         }
+    }
+
+    #[tokio::test]
+    async fn every_address_is_waited_for_and_one_to_choose_from_is_not() {
+        let dns = DnsServer::start().await;
+        let addresses: Vec<IpAddr> = ["fd00::1", "10.0.0.1"].map(|text| text.parse().unwrap()).to_vec();
+        // Far longer than a moment, and far shorter than a question may take.
+        let late = sandgate_testkit::dns::Answer::LateV6(addresses.clone(), Duration::from_secs(1));
+        dns.set("origin.test", late);
+        let resolver = || Resolver::new(&[dns.addr()], Duration::from_secs(20), &[], HashMap::new()).unwrap();
+        let host = Host::parse("origin.test").unwrap();
+        assert_eq!(resolver().every_address(&host, 443).await, Ok(addresses.clone()));
+        assert_eq!(resolver().addresses(&host, 443).await, Ok(vec![addresses[1]]));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 mod command;
 mod options;
 mod signals;
+mod user_proxy;
 
 use std::fs::Permissions;
 use std::io::{self, Write};
@@ -37,6 +38,9 @@ pub async fn run(settings: Settings, options: Options) -> u8 {
     {
         let _ = io::stderr().write_all(problems.as_bytes());
         return WRONG_USAGE;
+    }
+    for sentence in &options.said {
+        report(sentence);
     }
     attempt(settings, &options).await.unwrap_or_else(|error| {
         report(&in_words(&error));

@@ -54,7 +54,7 @@ pub async fn send(
         let waiting = Instant::now();
         let mut channel = engine.upstream.channel(destination, profile, Want::Any).await?;
         ledger.sent_over(&channel, waiting.elapsed());
-        exchange.lease.dialled(channel.address().ip());
+        exchange.lease.leads_to(channel.peer());
         if exchange.lease.is_revoked() {
             return Err(Failure::new(Code::PolicyChanged, "the policy changed meanwhile"));
         }
@@ -175,7 +175,7 @@ pub fn failure(error: &hyper::Error, channel: &Channel, exchange: &Exchange) -> 
         Code::UpstreamClosed
     };
     let mut failure = Failure::new(code, describe(error));
-    failure.address = Some(channel.address());
+    failure.address = Some(channel.peer().address);
     failure
 }
 

@@ -36,6 +36,7 @@ use crate::settings::{AuditLog, CaSource, PolicySource, Settings};
 use crate::state;
 use crate::trust::TrustFiles;
 use crate::upstream::Upstream;
+use crate::upstream::chain::Chain;
 use crate::upstream::dial::Dialer;
 use crate::upstream::profile::Profiles;
 use crate::upstream::tls;
@@ -68,6 +69,8 @@ pub async fn start(settings: Settings, observer: Option<Observer>) -> anyhow::Re
     state::check_place(&settings).map_err(|error| anyhow!(error))?;
     let audit = audit(&settings, observer, &metrics)?;
     let roots = tls::base_roots(&settings.upstream_ca).map_err(|error| anyhow!("--upstream-ca: {error}"))?;
+    let roots = Arc::new(roots);
+    let chain = Chain::new(&settings, &roots).map_err(|error| anyhow!(error))?;
     let mut loader =
         Loader::new(settings.policy.clone(), Profiles::new(roots), Arc::clone(&health), Arc::clone(&metrics));
     let Loaded { policy, routes } = loader.start()?;
@@ -82,7 +85,7 @@ pub async fn start(settings: Settings, observer: Option<Observer>) -> anyhow::Re
     let leaves = Arc::new(LeafCache::new(keeper.signing(), settings.leaf_cache_size)?);
     leaves.warm_up()?;
     let descriptors = descriptors(settings.max_connections);
-    let dialer = Dialer::new(resolver(&settings)?, settings.dial_timeout, settings.tcp_keepalive, descriptors);
+    let dialer = Dialer::new(resolver(&settings)?, chain, settings.dial_timeout, settings.tcp_keepalive, descriptors);
     let upstream = Upstream::new(dialer, &settings, Arc::clone(&metrics));
     let enforcement = Arc::new(Enforcement::new(policy, routes));
     let (limiter, numbers) = (Limiter::default(), Numbers::default());
@@ -244,7 +247,11 @@ impl Running {
         self.proxy = addresses(&proxies)?;
         self.admin = addresses(&admins)?;
         let own = self.proxy.iter().chain(&self.admin).copied().collect();
-        self.engine.upstream.dialer().refuse_own_listeners(own);
+        let dialer = self.engine.upstream.dialer();
+        dialer.refuse_own_listeners(own);
+        if let Some(proxy) = dialer.looping_proxy() {
+            return Err(anyhow!("--upstream-proxy: {proxy} is this sidecar itself; name the next proxy on the way"));
+        }
         let places = Arc::new(Semaphore::new(places));
         for listener in proxies {
             self.tasks.spawn(proxy::serve(Arc::clone(&self.engine), listener, Arc::clone(&places)));

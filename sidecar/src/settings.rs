@@ -1,22 +1,26 @@
 //! Every setting of the sidecar, once: its name, type, default and reason. Flag, variable and file key come from the
 //! name. Nothing else reads the environment or a default.
 
+mod direct;
 mod document;
 mod file;
 mod layers;
 mod legacy;
 mod table;
+pub mod upstream_proxy;
 mod value;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use direct::Direct;
 pub use document::markdown;
 pub use layers::{CONFIG_VARIABLE, Layers, Origin, Problems};
 use sandgate_policy::{Policy, PolicyErrors};
 use sandgate_service::logging::LogFormat;
 pub use table::{Kind, Setting};
+use upstream_proxy::Proxies;
 pub use value::Resolve;
 pub(crate) use value::{duration, listener};
 
@@ -84,14 +88,26 @@ table::settings! {
         /// where there may be none.
         upstream_ca: Vec<PathBuf> = "", "FILE", many(value::path);
     }
+    "Upstream proxy" {
+        /// The proxy that all origins are reached through, by CONNECT: `http://HOST:PORT` or `https://HOST:PORT`,
+        /// without user and password. `none` is for `run`, which uses the proxy of its user's variables otherwise.
+        upstream_proxy: Proxies = "", "URL", one(value::upstream_proxy);
+        /// A file with `user:password` in one line, for the upstream proxy. Read again for each connection, so that it
+        /// may change.
+        upstream_proxy_auth_file: Option<PathBuf> = "", "FILE", optional(value::path);
+        /// What is reached without the upstream proxy: a name with all names below it, `.suffix`, an address, a range
+        /// such as 10.0.0.0/8, or `*`; with `:port` for that port alone. Addresses and ranges are about IP literals.
+        upstream_no_proxy: Vec<Direct> = "", "HOST[:PORT]", many(Direct::parse);
+    }
     "Time limits" {
         /// The head of a CONNECT or a plain request, from the first moment of the connection. A client on the same
         /// machine needs milliseconds; more is a slow attack.
         connect_head_timeout: Duration = "10s", "TIME", one(value::duration);
-        /// Each TLS handshake, with the client and with the origin, and the first bytes of a tunnel. Some round trips
-        /// over a bad line.
+        /// Each TLS handshake, with the client, the origin and an upstream proxy, and the first bytes of a tunnel. Some
+        /// round trips over a bad line.
         handshake_timeout: Duration = "10s", "TIME", one(value::duration);
-        /// A connection to an origin: resolving its name and connecting to one of its addresses.
+        /// A connection to an origin: resolving its name and connecting to one of its addresses. An upstream proxy has
+        /// as long again to answer a CONNECT.
         dial_timeout: Duration = "10s", "TIME", one(value::duration);
         /// The name servers' answer, inside the time for dialling. Half of it, so that the connection still has a
         /// chance.
@@ -246,6 +262,12 @@ impl Settings {
         }
         if let (CaSource::Generate, Some(origin)) = (self.ca, layers.origin("ca-dir")) {
             layers.warn(format!("{origin} is ignored, because a CA is made at start: set --ca files to use that one"));
+        }
+        if self.upstream_proxy_auth_file.is_some() && self.upstream_proxy == Proxies::default() {
+            layers.refuse_setting(
+                "upstream-proxy-auth-file",
+                "there is no proxy that it is for: set --upstream-proxy too",
+            );
         }
         if self.ca == CaSource::Files && self.ca_name_constraints {
             let reason = "only a CA that is made here can be constrained: set --ca generate too, or remove this";

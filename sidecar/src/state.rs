@@ -24,6 +24,9 @@ pub fn check_place(settings: &Settings) -> Result<(), String> {
     if let (Some(ca), Some(trust)) = (ca, trust) {
         keep_apart(ca, trust)?;
     }
+    if let (Some(auth), Some(trust)) = (&settings.upstream_proxy_auth_file, trust) {
+        keep_apart(("--upstream-proxy-auth-file", auth), trust)?;
+    }
     let Some(state) = &settings.state_dir else { return Ok(()) };
     for other in [trust, ca].into_iter().flatten() {
         keep_apart(("--state-dir", state), other)?;
@@ -57,8 +60,8 @@ fn keep_apart(one: (&str, &PathBuf), other: (&str, &PathBuf)) -> Result<(), Stri
         return Ok(());
     }
     Err(format!(
-        "{} {} and {} {} are the same directory, or one is inside the other; a key in one would be seen by whoever has the \
-         other: use directories of their own",
+        "{} {} and {} {} are the same directory, or one is inside the other; a secret in one would be seen by whoever has \
+         the other: use directories of their own",
         one.0,
         one.1.display(),
         other.0,
@@ -81,7 +84,8 @@ fn open_mode(dir: &Path) -> Option<u32> {
     (mode & OTHERS_MAY_WRITE != 0).then_some(mode)
 }
 
-fn is_mount_point(dir: &Path) -> bool {
+/// Whether something else is mounted at `dir` than around it.
+pub(crate) fn is_mount_point(dir: &Path) -> bool {
     let device = |path: &Path| fs::metadata(path).map(|found| found.dev()).ok();
     device(dir) != device(&dir.join(".."))
 }

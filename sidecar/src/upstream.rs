@@ -3,10 +3,14 @@
 //! A request gets a channel from [`Upstream::channel`]. It never sees an address or a TLS setting, and no channel is
 //! shared between two profiles or two destinations.
 
+mod attempts;
+pub mod chain;
 pub mod connect;
 pub mod dial;
+mod own_addresses;
 pub mod pool;
 pub mod profile;
+mod proxy_auth;
 pub mod socket;
 pub mod tls;
 
@@ -40,6 +44,24 @@ pub struct Failure {
 impl From<Code> for Failure {
     fn from(code: Code) -> Self {
         Self::new(code, "")
+    }
+}
+
+/// Where a connection leads.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    /// The address that was dialled: the origin's own, or that of the upstream proxy.
+    pub address: SocketAddr,
+    /// The addresses that the policy has to admit for it: the one that was dialled, or all that the name has here where
+    /// an upstream proxy dials.
+    pub judged: Arc<[IpAddr]>,
+}
+
+impl Peer {
+    /// The origin itself at this address.
+    #[must_use]
+    pub fn origin(address: SocketAddr) -> Self {
+        Self { address, judged: Arc::new([address.ip()]) }
     }
 }
 

@@ -120,7 +120,7 @@ async fn open(
     let waiting = Instant::now();
     let mut channel = engine.upstream.channel(destination, profile, Want::Upgrade).await?;
     ledger.sent_over(&channel, waiting.elapsed());
-    exchange.lease.dialled(channel.address().ip());
+    exchange.lease.leads_to(channel.peer());
     if exchange.lease.is_revoked() {
         return Err(Failure::new(Code::PolicyChanged, "the policy changed meanwhile"));
     }

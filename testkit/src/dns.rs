@@ -47,6 +47,8 @@ pub enum Answer {
     Silence,
     /// A truncated answer over UDP, and these addresses over TCP.
     OnlyOverTcp(Vec<IpAddr>),
+    /// These addresses, but the answer for IPv6 so much later.
+    LateV6(Vec<IpAddr>, Duration),
 }
 
 /// One question that arrived.
@@ -176,13 +178,17 @@ async fn bind(address: IpAddr) -> (UdpSocket, TcpListener) {
 }
 
 async fn serve_udp(socket: UdpSocket, shared: Arc<Shared>) {
+    let socket = Arc::new(socket);
     let mut datagram = [0; MAX_DATAGRAM];
     loop {
         // An ICMP error for an earlier answer arrives here and is no reason to stop.
         let Ok((length, from)) = socket.recv_from(&mut datagram).await else { continue };
-        if let Some(answer) = respond(&shared, &datagram[..length], false) {
+        let Some((answer, after)) = respond(&shared, &datagram[..length], false) else { continue };
+        let socket = Arc::clone(&socket);
+        tokio::spawn(async move {
+            tokio::time::sleep(after).await;
             let _ = socket.send_to(&answer, from).await;
-        }
+        });
     }
 }
 
@@ -205,15 +211,17 @@ async fn serve_stream(mut stream: TcpStream, shared: Arc<Shared>) -> std::io::Re
         };
         let mut message = vec![0; usize::from(length)];
         stream.read_exact(&mut message).await?;
-        if let Some(answer) = respond(&shared, &message, true) {
+        if let Some((answer, after)) = respond(&shared, &message, true) {
+            tokio::time::sleep(after).await;
             stream.write_u16(u16::try_from(answer.len()).unwrap_or(u16::MAX)).await?;
             stream.write_all(&answer).await?;
         }
     }
 }
 
-/// The answer to one message; `None` where it is not a question, or where silence was set.
-fn respond(shared: &Shared, message: &[u8], tcp: bool) -> Option<Vec<u8>> {
+/// The answer to one message, and after what time it goes out; `None` where it is not a question, or where silence was
+/// set.
+fn respond(shared: &Shared, message: &[u8], tcp: bool) -> Option<(Vec<u8>, Duration)> {
     let request =
         Message::from_vec(message).ok().filter(|message| message.metadata.message_type == MessageType::Query)?;
     let query = request.queries.first()?;
@@ -221,6 +229,10 @@ fn respond(shared: &Shared, message: &[u8], tcp: bool) -> Option<Vec<u8>> {
     let name = key(&query.name.to_ascii());
     zone.questions.push(Question { name: name.clone(), record_type: query.query_type.to_string(), tcp });
     let count = zone.questions.len();
+    let after = match zone.answers.get(&name) {
+        Some(Answer::LateV6(_, after)) if query.query_type == RecordType::AAAA => *after,
+        _ => Duration::ZERO,
+    };
     let (code, truncated, answers) = look_up(&mut zone, &query.name, name, query.query_type, tcp);
     drop(zone);
     shared.changes.send_replace(count);
@@ -232,7 +244,7 @@ fn respond(shared: &Shared, message: &[u8], tcp: bool) -> Option<Vec<u8>> {
     response.metadata.response_code = code?;
     response.add_query(query.clone());
     response.add_answers(answers);
-    response.to_vec().ok()
+    Some((response.to_vec().ok()?, after))
 }
 
 fn look_up(
@@ -257,7 +269,7 @@ fn look_up(
                 }
             }
             Some(Answer::OnlyOverTcp(_)) if !tcp => return (Some(ResponseCode::NoError), true, Vec::new()),
-            Some(Answer::OnlyOverTcp(addresses)) => addresses,
+            Some(Answer::OnlyOverTcp(addresses) | Answer::LateV6(addresses, _)) => addresses,
             Some(Answer::Alias(target)) => {
                 let target_name = Name::from_ascii(format!("{}.", key(target))).expect("tests use valid names");
                 let alias = RData::CNAME(CNAME(target_name.clone()));

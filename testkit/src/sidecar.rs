@@ -229,12 +229,13 @@ fn parse_audit(line: &str) -> Value {
     serde_json::from_str(line).unwrap_or_else(|error| panic!("an audit line is not JSON ({error}): {line}"))
 }
 
-/// The listeners' addresses in a JSON log line, whose fields may be at the top or under `fields`.
+/// The listeners' addresses in a JSON log line, whose fields may be at the top or under `fields`; the first of each
+/// where there are more.
 fn addresses(line: &str) -> Option<(SocketAddr, SocketAddr)> {
     let line: Value = serde_json::from_str(line).ok()?;
     let fields = line.get("fields").unwrap_or(&line);
     let message = fields.get("message").or_else(|| line.get("message"))?.as_str()?;
-    let address = |name| fields.get(name)?.as_str()?.parse().ok();
+    let address = |name| fields.get(name)?.as_str()?.split(',').next()?.parse().ok();
     READY_MESSAGES.contains(&message).then_some(())?;
     Some((address("proxy")?, address("admin")?))
 }

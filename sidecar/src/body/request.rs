@@ -26,7 +26,8 @@ pub struct RequestBody {
     turn: usize,
     /// What an earlier sending had taken already.
     again: VecDeque<Bytes>,
-    exchange: Upload,
+    /// `None` where the request is the sidecar's own, and part of no client's exchange.
+    exchange: Option<Upload>,
     limit: Option<u64>,
     gate: Option<Arc<Gate>>,
 }
@@ -70,7 +71,7 @@ impl Source {
 /// Makes the body of a request a second time, from where the client is and what was kept.
 pub struct Recovery {
     source: Option<Arc<Mutex<Source>>>,
-    exchange: Arc<Exchange>,
+    exchange: Option<Arc<Exchange>>,
     limit: Option<u64>,
     gate: Option<Arc<Gate>>,
 }
@@ -79,11 +80,11 @@ impl Recovery {
     /// The whole body once more, if it can still be had. The one before gets nothing from now on.
     #[must_use]
     pub fn body(&self) -> Option<RequestBody> {
-        let Some(shared) = &self.source else { return Some(RequestBody::empty(Arc::clone(&self.exchange))) };
+        let Some(shared) = &self.source else { return Some(RequestBody::none(self.exchange.clone())) };
         let mut source = lock(shared);
         let again = source.kept.clone()?.into();
         source.turn += 1;
-        let (turn, exchange, gate) = (source.turn, Upload::of(Arc::clone(&self.exchange)), self.gate.clone());
+        let (turn, exchange, gate) = (source.turn, self.exchange.clone().map(Upload::of), self.gate.clone());
         Some(RequestBody { source: Some(Arc::clone(shared)), turn, again, exchange, limit: self.limit, gate })
     }
 
@@ -105,29 +106,48 @@ impl RequestBody {
         if incoming.is_end_stream() {
             return Self::empty(exchange);
         }
-        let exchange = Upload::of(exchange);
+        let exchange = Some(Upload::of(exchange));
         let source = Source { incoming, ended: false, turn: 0, kept: Some(Vec::new()) };
         Self { source: Some(Arc::new(Mutex::new(source))), turn: 0, again: VecDeque::new(), exchange, limit, gate }
     }
 
     /// No body.
     pub fn empty(exchange: Arc<Exchange>) -> Self {
-        exchange.complete_request();
-        let exchange = Upload::of(exchange);
+        Self::none(Some(exchange))
+    }
+
+    /// No body of a request that the sidecar makes by itself.
+    pub fn of_our_own() -> Self {
+        Self::none(None)
+    }
+
+    fn none(exchange: Option<Arc<Exchange>>) -> Self {
+        let exchange = exchange.inspect(|exchange| exchange.complete_request()).map(Upload::of);
         Self { source: None, turn: 0, again: VecDeque::new(), exchange, limit: None, gate: None }
     }
 
     /// The way to this body once more.
     #[must_use]
     pub fn recovery(&self) -> Recovery {
-        let (source, exchange, gate) = (self.source.clone(), Arc::clone(&self.exchange), self.gate.clone());
+        let (source, exchange, gate) = (self.source.clone(), self.shared().cloned(), self.gate.clone());
         Recovery { source, exchange, limit: self.limit, gate }
     }
 
+    fn shared(&self) -> Option<&Arc<Exchange>> {
+        self.exchange.as_deref()
+    }
+
+    fn complete(&self) {
+        if let Some(exchange) = self.shared() {
+            exchange.complete_request();
+        }
+    }
+
     fn account(&self, frame: &Frame<Bytes>) -> Result<(), BodyError> {
-        self.exchange.count_sent(frame.data_ref().map_or(0, Bytes::len));
-        if self.limit.is_some_and(|limit| self.exchange.bytes().0 > limit) {
-            self.exchange.exceed_limit();
+        let Some(exchange) = self.shared() else { return Ok(()) };
+        exchange.count_sent(frame.data_ref().map_or(0, Bytes::len));
+        if self.limit.is_some_and(|limit| exchange.bytes().0 > limit) {
+            exchange.exceed_limit();
             return Err(BodyError::TooLarge);
         }
         Ok(())
@@ -151,7 +171,7 @@ impl Body for RequestBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        if self.exchange.is_upload_stopped() {
+        if self.shared().is_some_and(|exchange| exchange.is_upload_stopped()) {
             return Poll::Ready(Some(Err(BodyError::NotWanted)));
         }
         if let Some(gate) = &self.gate {
@@ -165,17 +185,17 @@ impl Body for RequestBody {
         }
         let Some(frame) = ready!(self.poll_source(context)) else {
             self.source = None;
-            self.exchange.complete_request();
+            self.complete();
             return Poll::Ready(None);
         };
         let frame = frame.inspect_err(|error| {
-            if let BodyError::Peer(error) = error {
-                self.exchange.fail_request(fault(error));
+            if let (BodyError::Peer(error), Some(exchange)) = (error, self.shared()) {
+                exchange.fail_request(fault(error));
             }
         })?;
         self.account(&frame)?;
         if self.is_end_stream() {
-            self.exchange.complete_request();
+            self.complete();
         }
         Poll::Ready(Some(Ok(frame)))
     }

@@ -41,6 +41,9 @@ Examples:
     sandgate-sidecar run --allow origin.test:8443 --resolve origin.test:8443:127.0.0.1 \\
       --private-cidr 127.0.0.0/8 --upstream-ca origin-ca.pem -- curl https://origin.test:8443/
 
+Behind your own proxy (https_proxy, http_proxy, all_proxy, no_proxy) it goes through that, and says so;
+docs/upstream-proxy.md has the details.
+
 The command is not confined: a program that ignores the proxy variables reaches the
 network directly. The proxy ends with the command, so children that outlive it reach nothing.
 
@@ -52,6 +55,9 @@ pub(super) const CHECK_EXAMPLES: &str = "\
 Examples:
   sandgate-sidecar check --policy policy.yaml GET https://api.github.com/zen
   sandgate-sidecar check --policy policy.yaml POST https://www.example.com/ || echo refused
+
+It knows the policy and no settings, so neither which way a request would take (--upstream-proxy)
+nor which addresses a name has.
 
 Exit codes: 0 allowed, 1 refused, 64 for wrong usage.";
 

@@ -9,6 +9,7 @@ use sandgate_policy::destination::Scheme;
 use sandgate_policy::pattern::HostPattern;
 use sandgate_policy::private_cidr;
 
+use super::user_proxy::UserProxy;
 use crate::settings::{Layers, PolicySource, Problems, Settings};
 use crate::summary;
 
@@ -36,6 +37,8 @@ pub struct Options {
     pub arguments: Vec<OsString>,
     /// How the summary is written.
     pub summary: summary::Format,
+    /// What the user is told before the command starts.
+    pub said: Vec<String>,
 }
 
 /// The flags of `run` besides settings.
@@ -67,11 +70,16 @@ pub fn flags() -> [Arg; 4] {
 }
 
 impl Options {
-    /// Parses the flags of `run` and the settings in `layers`; `--allow` becomes the policy.
+    /// Parses the flags of `run` and the settings in `layers`; `--allow` becomes the policy. Where no setting names an
+    /// upstream proxy, it is that of `variables`, the user's own.
     ///
     /// # Errors
     /// Every problem of both.
-    pub fn parse(matches: &ArgMatches, mut layers: Layers) -> Result<(Settings, Self), Problems> {
+    pub fn parse(
+        matches: &ArgMatches,
+        mut layers: Layers,
+        variables: &[(OsString, OsString)],
+    ) -> Result<(Settings, Self), Problems> {
         let policy = allowed(matches, &mut layers);
         if layers.text("audit-log") == Some("-") {
             layers.refuse_setting("audit-log", "stdout belongs to the command: name a file, or none");
@@ -80,14 +88,32 @@ impl Options {
         if let Err(reason) = &summary {
             layers.refuse(&"--summary", reason);
         }
+        let user = user_proxy(variables, &mut layers);
+        let own_list = layers.origin("upstream-no-proxy").is_some();
         let mut settings = Settings::parse(layers)?;
+        if let Some(user) = &user {
+            settings.upstream_proxy = user.proxies.clone();
+            if !own_list {
+                settings.upstream_no_proxy.clone_from(&user.direct);
+            }
+        }
         if let Some(policy) = policy {
             settings.policy = PolicySource::Text(policy);
         }
         let mut command = matches.get_many::<OsString>("command").unwrap_or_default().cloned();
         let program = command.next().unwrap_or_default();
-        Ok((settings, Self { program, arguments: command.collect(), summary: summary.unwrap_or_default() }))
+        let said = user.unwrap_or_default().said;
+        Ok((settings, Self { program, arguments: command.collect(), summary: summary.unwrap_or_default(), said }))
     }
+}
+
+/// What the user's variables say, unless a setting says something.
+fn user_proxy(variables: &[(OsString, OsString)], layers: &mut Layers) -> Option<UserProxy> {
+    if layers.origin("upstream-proxy").is_some() {
+        return None;
+    }
+    let user = UserProxy::of(variables);
+    user.map_err(|problems| problems.into_iter().for_each(|problem| layers.refuse_whole(problem))).ok()
 }
 
 /// The text of the policy that `--allow` and `--private-cidr` make; `None` without `--allow`.

@@ -19,7 +19,8 @@ variables. An empty variable counts as not set.
 - Times have a unit: `500ms`, `10s`, `15m`, `24h`. Sizes too: `32KiB`, `1MiB`.
 - All that is wrong is reported at once, and the exit code is 64.
 - `run` has defaults of its own: it listens on a free loopback port, has no health port, makes a CA for the run, writes
-  audit lines only to a file, and logs warnings as text.
+  audit lines only to a file, logs warnings as text, and goes through its user's proxy
+  ([upstream-proxy.md](upstream-proxy.md)).
 ";
 
 /// The reference as Markdown.

@@ -135,6 +135,11 @@ impl Layers {
         self.problems.push(format!("{origin}: {reason}"));
     }
 
+    /// As [`Self::refuse`], for a sentence that says itself where it is from.
+    pub fn refuse_whole(&mut self, problem: String) {
+        self.problems.push(problem);
+    }
+
     /// Adds a warning for the log.
     pub fn warn(&mut self, warning: String) {
         self.warnings.push(warning);

@@ -5,6 +5,8 @@ use std::path::Path;
 
 use super::*;
 
+mod upstream_proxy;
+
 #[derive(Default)]
 struct Given<'a> {
     flags: &'a [(&'a str, &'a str)],

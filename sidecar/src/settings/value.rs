@@ -3,12 +3,14 @@
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sandgate_policy::destination::Host;
 use sandgate_policy::quantity;
 use sandgate_service::logging::{self, LogFormat};
 
+use super::upstream_proxy::{Proxies, ProxyUrl};
 use super::{AuditLog, CaSource, PolicySource};
 
 /// An address for a name by hand.
@@ -32,6 +34,15 @@ pub(super) fn path(text: &str) -> Result<PathBuf, String> {
 
 pub(super) fn policy_file(text: &str) -> Result<PolicySource, String> {
     Ok(if text.is_empty() { PolicySource::None } else { PolicySource::File(text.into()) })
+}
+
+/// One proxy for both schemes.
+pub(super) fn upstream_proxy(text: &str) -> Result<Proxies, String> {
+    if text.is_empty() || text == "none" {
+        return Ok(Proxies::default());
+    }
+    let proxy = Some(Arc::new(ProxyUrl::of_setting(text)?));
+    Ok(Proxies { https: proxy.clone(), http: proxy })
 }
 
 pub(super) fn ca_source(text: &str) -> Result<CaSource, String> {

@@ -10,15 +10,14 @@ use std::time::{Duration, Instant};
 use hyper::client::conn::{http1, http2};
 use hyper::rt::{Read, Write};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use rustls::pki_types::ServerName;
 use sandgate_policy::UpstreamHttp;
-use sandgate_policy::destination::{Destination, Host, Scheme};
+use sandgate_policy::destination::{Destination, Scheme};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 
 use super::dial::Dialer;
 use super::profile::Profile;
-use super::{Failure, tls};
+use super::{Failure, Peer, tls};
 use crate::body::RequestBody;
 use crate::meter::{Meter, Metered};
 use crate::metrics::{Metrics, Open, Protocol};
@@ -53,7 +52,7 @@ pub struct Http1Connection {
     /// Sends requests on it.
     pub sender: Http1Sender,
     /// Where it leads.
-    pub address: SocketAddr,
+    pub peer: Peer,
     /// Counts the bytes of HTTP on it.
     pub meter: Arc<Meter>,
     _open: Open,
@@ -68,7 +67,7 @@ pub struct Http2Connection {
     last_used: Mutex<Instant>,
     _open: Open,
     /// Where it leads.
-    pub address: SocketAddr,
+    pub peer: Peer,
 }
 
 impl Http2Connection {
@@ -161,38 +160,43 @@ pub async fn connect(
     handshake_timeout: Duration,
     metrics: &Metrics,
 ) -> Result<Made, Failure> {
-    let (stream, address) = dialer.dial(&destination.host, destination.port, &profile.private_cidrs).await?;
+    let (stream, peer) = dialer.dial(destination, &profile.private_cidrs).await?;
     if destination.scheme == Scheme::Http {
-        return http1(stream, address, metrics).await;
+        return http1(stream, peer, metrics).await;
     }
     let connector = match want {
         Want::Any => &profile.connectors.any,
         Want::Upgrade => &profile.connectors.http1,
     };
-    let handshake = timeout(handshake_timeout, connector.connect(server_name(&destination.host)?, stream)).await;
+    let handshake = timeout(handshake_timeout, connector.connect(tls::server_name(&destination.host)?, stream)).await;
     let stream = handshake
-        .map_err(|_| Failure::new(Code::TlsTimeout, "the TLS handshake did not end in time").at(address))?
-        .map_err(|error| tls::failure(&error).at(address))?;
+        .map_err(|_| Failure::new(Code::TlsTimeout, "the TLS handshake did not end in time").at(peer.address))?
+        .map_err(|error| tls::failure(&error).at(peer.address))?;
     let is_http2 = stream.get_ref().1.alpn_protocol() == Some(tls::ALPN_H2);
     if is_http2 {
-        return http2(TokioIo::new(stream), address, metrics).await;
+        return http2(TokioIo::new(stream), peer, metrics).await;
     }
     if profile.http == UpstreamHttp::Http2 && want == Want::Any {
         let detail = "the rule asks for HTTP/2, and the origin does not offer it";
-        return Err(Failure::new(Code::UpstreamProtocol, detail).at(address));
+        return Err(Failure::new(Code::UpstreamProtocol, detail).at(peer.address));
     }
-    http1(stream, address, metrics).await
+    http1(stream, peer, metrics).await
 }
 
-fn server_name(host: &Host) -> Result<ServerName<'static>, Failure> {
-    match host {
-        Host::Address(address) => Ok(ServerName::IpAddress((*address).into())),
-        Host::Name(name) => ServerName::try_from(name.to_string())
-            .map_err(|_| Failure::new(Code::TlsHandshake, "the host can't be a name in a TLS certificate")),
-    }
+async fn http1<S>(stream: S, peer: Peer, metrics: &Metrics) -> Result<Made, Failure>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (sender, meter) = http1_sender(stream).await.map_err(|error| protocol(&error, peer.address))?;
+    let _open = metrics.upstream(Protocol::Http1);
+    Ok(Made::Http1(Http1Connection { sender, peer, meter, _open }))
 }
 
-async fn http1<S>(stream: S, address: SocketAddr, metrics: &Metrics) -> Result<Made, Failure>
+/// HTTP/1.1 over `stream`, and what counts its bytes.
+///
+/// # Errors
+/// As hyper's handshake.
+pub(super) async fn http1_sender<S>(stream: S) -> Result<(Http1Sender, Arc<Meter>), hyper::Error>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -205,14 +209,13 @@ where
         .allow_obsolete_multiline_headers_in_responses(true)
         .max_buf_size(MAX_RESPONSE_HEAD)
         .max_header_size(MAX_RESPONSE_HEAD);
-    let (sender, connection) = builder.handshake(io).await.map_err(|error| protocol(&error, address))?;
+    let (sender, connection) = builder.handshake(io).await?;
     // The task ends with the connection; its error is also that of the request under way, which reports it.
     tokio::spawn(async move { drop(connection.with_upgrades().await) });
-    let _open = metrics.upstream(Protocol::Http1);
-    Ok(Made::Http1(Http1Connection { sender, address, meter, _open }))
+    Ok((sender, meter))
 }
 
-async fn http2<T>(io: T, address: SocketAddr, metrics: &Metrics) -> Result<Made, Failure>
+async fn http2<T>(io: T, peer: Peer, metrics: &Metrics) -> Result<Made, Failure>
 where
     T: Read + Write + Unpin + Send + 'static,
 {
@@ -226,14 +229,14 @@ where
         .max_header_list_size(u32::try_from(MAX_RESPONSE_HEAD).unwrap_or(u32::MAX))
         .keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(PING_INTERVAL);
-    let (sender, connection) = builder.handshake(io).await.map_err(|error| protocol(&error, address))?;
+    let (sender, connection) = builder.handshake(io).await.map_err(|error| protocol(&error, peer.address))?;
     let driver = Arc::new(Mutex::new(Some(connection)));
     tokio::spawn(drive(Arc::clone(&driver)));
     // Its first stream is that of the request that it was made for.
     let (in_flight, made) = (AtomicUsize::new(1), Instant::now());
     let last_used = Mutex::new(made);
     let _open = metrics.upstream(Protocol::Http2);
-    Ok(Made::Http2(Arc::new(Http2Connection { sender, driver, in_flight, made, last_used, _open, address })))
+    Ok(Made::Http2(Arc::new(Http2Connection { sender, driver, in_flight, made, last_used, _open, peer })))
 }
 
 async fn drive<T>(driver: Arc<Http2Driver<T>>)

@@ -1,60 +1,70 @@
 //! Connects to an origin: resolves the name once, judges every address, and dials one that passed.
 //!
-//! The address that was judged is the address that is dialled; nothing resolves the name a second time.
+//! The address that was judged is the address that is dialled; nothing resolves the name a second time. An upstream
+//! proxy resolves it by itself, so there every address that the name has here must pass.
 
-use std::collections::HashSet;
-use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use sandgate_policy::address;
-use sandgate_policy::destination::Host;
-use socket2::{SockRef, TcpKeepalive};
-use tokio::net::TcpStream;
+use sandgate_policy::destination::{Destination, Host};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::task::JoinSet;
-use tokio::time::{sleep_until, timeout_at};
+use tokio::time::timeout_at;
 
-use super::Failure;
+use super::attempts::{connect_first, in_turns};
+use super::chain::{Chain, said};
+use super::own_addresses::OwnAddresses;
 use super::socket::Socket;
+use super::{Failure, Peer};
 use crate::descriptors::Descriptors;
 use crate::refusal::Code;
 use crate::resolver::{ResolveError, Resolver};
+use crate::settings::upstream_proxy::ProxyUrl;
 
-/// The pause before the next address is tried beside the one under way (RFC 8305 5, "Connection Attempt Delay").
-const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
-/// Addresses tried for one connection. A name with more is a misconfiguration or an attempt to make us scan.
-const MAX_ATTEMPTS: usize = 16;
-/// How long a list of the pod's own addresses is believed. Interfaces of a pod do not change; a laptop's do.
-const OWN_ADDRESSES_FOR: Duration = Duration::from_secs(10);
+/// What the addresses of a name are wanted for.
+#[derive(Clone, Copy)]
+enum Wanted {
+    /// To connect to one of them.
+    One,
+    /// To judge all.
+    Every,
+}
 
 /// Makes TCP connections to addresses that may be dialled.
 pub struct Dialer {
     resolver: Resolver,
+    chain: Chain,
     dial_timeout: Duration,
     keepalive: Duration,
     /// Sockets to origins that may be opened yet.
     places: Arc<Semaphore>,
     lookups: Semaphore,
     listeners: OnceLock<Vec<SocketAddr>>,
-    own: Mutex<Option<(Instant, HashSet<IpAddr>)>>,
+    own: OwnAddresses,
 }
 
 impl Dialer {
     /// `dial_timeout` bounds waiting for a place, resolving and connecting together; `keepalive` is the idle time before
     /// TCP asks whether the origin is still there; `descriptors` bounds how many sockets are open at once.
     #[must_use]
-    pub fn new(resolver: Resolver, dial_timeout: Duration, keepalive: Duration, descriptors: Descriptors) -> Self {
+    pub fn new(
+        resolver: Resolver,
+        chain: Chain,
+        dial_timeout: Duration,
+        keepalive: Duration,
+        descriptors: Descriptors,
+    ) -> Self {
         Self {
             resolver,
+            chain,
             dial_timeout,
             keepalive,
             places: Arc::new(Semaphore::new(descriptors.origins)),
             lookups: Semaphore::new(descriptors.lookups),
             listeners: OnceLock::new(),
-            own: Mutex::new(None),
+            own: OwnAddresses::default(),
         }
     }
 
@@ -64,21 +74,116 @@ impl Dialer {
         let _ = self.listeners.set(listeners);
     }
 
-    /// Connects to `host:port` at an address that is globally reachable unicast or in `private_cidrs`.
+    /// Connects to the destination, at an address that is globally reachable unicast or in `private_cidrs`, or through
+    /// an upstream proxy.
     ///
     /// # Errors
     /// [`Failure`] with the code of what failed; refused addresses are 403, the rest 502 to 504.
-    pub async fn dial(&self, host: &Host, port: u16, private_cidrs: &[IpNet]) -> Result<(Socket, SocketAddr), Failure> {
+    pub async fn dial(&self, destination: &Destination, private_cidrs: &[IpNet]) -> Result<(Socket, Peer), Failure> {
         let deadline = Instant::now() + self.dial_timeout;
         let place = timeout_at(deadline.into(), Arc::clone(&self.places).acquire_owned()).await;
         let Ok(Ok(place)) = place else {
             return Err(Failure::new(Code::Overloaded, "as many connections to origins are open as may be"));
         };
-        let addresses = self.resolve(host, port, deadline).await?;
-        let permitted = self.permitted(&addresses, port, private_cidrs)?;
-        let (socket, address) = connect_first(in_turns(permitted, port), deadline, place, &self.places).await?;
-        self.configure(socket.stream());
+        match self.chain.proxy(destination) {
+            Some(proxy) => self.dial_through(proxy, destination, private_cidrs, deadline, place).await,
+            None => self.dial_directly(destination, private_cidrs, deadline, place).await,
+        }
+    }
+
+    async fn dial_directly(
+        &self,
+        Destination { host, port, .. }: &Destination,
+        private_cidrs: &[IpNet],
+        deadline: Instant,
+        place: OwnedSemaphorePermit,
+    ) -> Result<(Socket, Peer), Failure> {
+        let addresses = self.resolve(host, *port, deadline, Wanted::One).await?;
+        let permitted = self.permitted(&addresses, *port, private_cidrs)?;
+        let (socket, address) = self.connect(permitted, *port, deadline, place).await?;
+        Ok((socket, Peer::origin(address)))
+    }
+
+    /// The proxy's own address is the operator's choice, and no rule of the policy is about it.
+    async fn dial_through(
+        &self,
+        proxy: &ProxyUrl,
+        destination: &Destination,
+        private_cidrs: &[IpNet],
+        deadline: Instant,
+        place: OwnedSemaphorePermit,
+    ) -> Result<(Socket, Peer), Failure> {
+        let judged = self.judged(destination, private_cidrs, deadline).await?;
+        let mut addresses = self
+            .resolve(&proxy.host, proxy.port, deadline, Wanted::One)
+            .await
+            .map_err(|error| said(Code::UpstreamProxyDns, proxy, &format!("can't be found: {error}")))?;
+        addresses.retain(|address| !self.is_proxy(*address, proxy.port));
+        if addresses.is_empty() {
+            return Err(said(
+                Code::UpstreamProxyLoop,
+                proxy,
+                "is this proxy itself: whoever runs this sandbox has to set another",
+            ));
+        }
+        let connected = self.connect(addresses, proxy.port, deadline, place).await;
+        let (socket, address) = connected.map_err(|failure| match failure.code {
+            Code::Overloaded => failure,
+            Code::ConnectTimeout => said(Code::UpstreamProxyTimeout, proxy, "did not take the connection in time"),
+            _ => said(Code::UpstreamProxyUnreachable, proxy, &format!("can't be connected to: {}", failure.detail)),
+        })?;
+        let tunnel = self.chain.tunnel(proxy, socket, destination).await;
+        Ok((tunnel.map_err(|failure| failure.at(address))?, Peer { address, judged: judged.into() }))
+    }
+
+    /// All addresses of a name that the policy admits. None where the name has none here: it may be one that the proxy
+    /// alone knows. That nobody could be asked in time means nothing, for a client may have seen to that.
+    async fn judged(
+        &self,
+        Destination { host, port, .. }: &Destination,
+        private_cidrs: &[IpNet],
+        deadline: Instant,
+    ) -> Result<Vec<IpAddr>, Failure> {
+        let addresses = match self.resolve(host, *port, deadline, Wanted::Every).await {
+            Err(ResolveError::NotFound | ResolveError::NoServer) => Vec::new(),
+            resolved => resolved?,
+        };
+        for address in &addresses {
+            self.judge(*address, *port, private_cidrs).map_err(|code| match addresses.len() {
+                1 => Failure::address(code, *address),
+                _ => Failure::new(
+                    code,
+                    format!("the upstream proxy may take any of its addresses, and one is {address}"),
+                ),
+            })?;
+        }
+        match host {
+            Host::Name(_) => Ok(addresses),
+            Host::Address(_) => {
+                let detail = "use a name, or ask whoever runs this sandbox to list the address in --upstream-no-proxy";
+                Err(Failure::new(Code::LiteralThroughProxy, detail))
+            }
+        }
+    }
+
+    async fn connect(
+        &self,
+        addresses: Vec<IpAddr>,
+        port: u16,
+        deadline: Instant,
+        place: OwnedSemaphorePermit,
+    ) -> Result<(Socket, SocketAddr), Failure> {
+        let (socket, address) = connect_first(in_turns(addresses, port), deadline, place, &self.places).await?;
+        socket.configure(self.keepalive);
         Ok((socket, address))
+    }
+
+    /// An upstream proxy that is one of the sidecar's own listeners, as far as that is known without asking anybody.
+    #[must_use]
+    pub fn looping_proxy(&self) -> Option<&ProxyUrl> {
+        let is_own =
+            |proxy: &&Arc<ProxyUrl>| proxy.host.address().is_some_and(|address| self.is_proxy(address, proxy.port));
+        self.chain.proxies().find(is_own).map(|proxy| &**proxy)
     }
 
     /// The sockets to origins that may be opened yet: each takes a permit for as long as it is open.
@@ -87,17 +192,26 @@ impl Dialer {
         &self.places
     }
 
-    async fn resolve(&self, host: &Host, port: u16, deadline: Instant) -> Result<Vec<IpAddr>, Failure> {
+    async fn resolve(
+        &self,
+        host: &Host,
+        port: u16,
+        deadline: Instant,
+        wanted: Wanted,
+    ) -> Result<Vec<IpAddr>, ResolveError> {
         let lookup = async {
             // A semaphore that nobody closes always gives its permit in the end.
             let _socket = match host {
                 Host::Name(_) => self.lookups.acquire().await.ok(),
                 Host::Address(_) => None,
             };
-            self.resolver.addresses(host, port).await
+            match wanted {
+                Wanted::One => self.resolver.addresses(host, port).await,
+                Wanted::Every => self.resolver.every_address(host, port).await,
+            }
         };
         let resolved = timeout_at(deadline.into(), lookup).await;
-        Ok(resolved.unwrap_or(Err(ResolveError::Timeout))?)
+        resolved.unwrap_or(Err(ResolveError::Timeout))
     }
 
     /// The addresses that may be dialled; the refusal of the first one where there is none.
@@ -122,7 +236,7 @@ impl Dialer {
         if self.is_proxy(address, port) {
             return Err(Code::ProxyLoop);
         }
-        if self.is_own(address::plain(address)) {
+        if self.own.has(address::plain(address)) {
             Err(Code::OwnAddress)
         } else {
             address::judge(address, private_cidrs)
@@ -133,118 +247,17 @@ impl Dialer {
     #[must_use]
     pub fn is_proxy(&self, address: IpAddr, port: u16) -> bool {
         let address = address::plain(address);
-        self.listens_on(port) && (address.is_loopback() || address.is_unspecified() || self.is_own(address))
+        self.listens_on(port) && (address.is_loopback() || address.is_unspecified() || self.own.has(address))
     }
 
     /// Whether the address is refused whatever a policy lists: it is the proxy, or one of this pod.
     #[must_use]
     pub fn is_here(&self, address: IpAddr, port: u16) -> bool {
-        self.is_proxy(address, port) || self.is_own(address::plain(address))
+        self.is_proxy(address, port) || self.own.has(address::plain(address))
     }
 
     fn listens_on(&self, port: u16) -> bool {
         self.listeners.get().is_some_and(|listeners| listeners.iter().any(|listener| listener.port() == port))
-    }
-
-    /// Whether an interface of this pod has the address. Loopback is not among these: a rule may list it.
-    fn is_own(&self, address: IpAddr) -> bool {
-        let mut own = self.own.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        match &*own {
-            Some((read, addresses)) if read.elapsed() < OWN_ADDRESSES_FOR => addresses.contains(&address),
-            _ => own.insert((Instant::now(), own_addresses())).1.contains(&address),
-        }
-    }
-
-    fn configure(&self, stream: &TcpStream) {
-        // Without it the first response of a tunnel waits for a delayed ACK, some 40 ms.
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "a connection to an origin goes on with Nagle's algorithm");
-        }
-        keep_alive(stream, self.keepalive);
-    }
-}
-
-/// Lets TCP ask a silent peer whether it is still there, first after `idle`. A connection on which that can't be set
-/// goes on without.
-pub fn keep_alive(stream: &TcpStream, idle: Duration) {
-    // The option counts whole seconds, and takes no zero.
-    let interval = (idle / 4).max(Duration::from_secs(1));
-    let options = TcpKeepalive::new().with_time(idle).with_interval(interval);
-    if let Err(error) = SockRef::from(stream).set_tcp_keepalive(&options) {
-        tracing::debug!(%error, ?idle, "a connection goes on without keepalive");
-    }
-}
-
-fn own_addresses() -> HashSet<IpAddr> {
-    let interfaces = match nix::ifaddrs::getifaddrs() {
-        Ok(interfaces) => interfaces,
-        Err(error) => {
-            tracing::warn!(%error, "the pod's own addresses can't be listed");
-            return HashSet::new();
-        }
-    };
-    interfaces
-        .filter_map(|interface| {
-            let address = interface.address?;
-            let v4 = address.as_sockaddr_in().map(|v4| IpAddr::V4(v4.ip()));
-            v4.or_else(|| address.as_sockaddr_in6().map(|v6| IpAddr::V6(v6.ip())))
-        })
-        .filter(|address| !address.is_loopback())
-        .collect()
-}
-
-/// IPv6 and IPv4 in turns, IPv6 first (RFC 8305 4).
-fn in_turns(addresses: Vec<IpAddr>, port: u16) -> Vec<SocketAddr> {
-    let (v6, v4): (Vec<_>, Vec<_>) = addresses.into_iter().partition(IpAddr::is_ipv6);
-    let (mut v6, mut v4) = (v6.into_iter(), v4.into_iter());
-    let mut turns = Vec::new();
-    loop {
-        let pair = [v6.next(), v4.next()];
-        if pair == [None, None] || turns.len() >= MAX_ATTEMPTS {
-            return turns;
-        }
-        turns.extend(pair.into_iter().flatten().map(|address| SocketAddr::new(address, port)));
-    }
-}
-
-/// Happy eyeballs (RFC 8305 5): the next address is tried when the last one failed or [`ATTEMPT_DELAY`] has passed, and
-/// the first connection wins. The first attempt has `place`; one beside it needs a place that is free now.
-async fn connect_first(
-    addresses: Vec<SocketAddr>,
-    deadline: Instant,
-    place: OwnedSemaphorePermit,
-    places: &Arc<Semaphore>,
-) -> Result<(Socket, SocketAddr), Failure> {
-    let mut spare = Some(place);
-    let mut waiting = addresses.into_iter();
-    let mut attempts = JoinSet::new();
-    let mut last_error = None;
-    let mut next_attempt = Instant::now();
-    loop {
-        tokio::select! {
-            biased;
-            Some(ended) = attempts.join_next() => match ended {
-                Ok((address, place, Ok(stream))) => return Ok((Socket::new(stream, place), address)),
-                Ok((_, place, Err(error))) => {
-                    spare = Some(place);
-                    last_error = Some(error);
-                    next_attempt = Instant::now();
-                }
-                Err(_) => {}
-            },
-            () = sleep_until(deadline.into()) => return Err(Failure::new(Code::ConnectTimeout, "no connection in time")),
-            () = sleep_until(next_attempt.into()), if waiting.len() > 0 => {
-                next_attempt = Instant::now() + ATTEMPT_DELAY;
-                let place = spare.take().or_else(|| Arc::clone(places).try_acquire_owned().ok());
-                let Some(place) = place else { continue };
-                let Some(address) = waiting.next() else { continue };
-                attempts.spawn(async move { (address, place, TcpStream::connect(address).await) });
-            }
-        }
-        if attempts.is_empty() && waiting.len() == 0 {
-            let error = last_error.unwrap_or_else(|| io::Error::other("no attempt was made"));
-            return Err(Failure::from_io(&error));
-        }
     }
 }
 
@@ -252,40 +265,9 @@ impl From<ResolveError> for Failure {
     fn from(error: ResolveError) -> Self {
         let code = match &error {
             ResolveError::NotFound => Code::NameNotFound,
-            ResolveError::Failed(_) => Code::DnsFailed,
+            ResolveError::Failed(_) | ResolveError::NoServer => Code::DnsFailed,
             ResolveError::Timeout => Code::DnsTimeout,
         };
         Self::new(code, error.to_string())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn keepalive_is_set_from_four_seconds_to_nine_hours() {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        for seconds in [4, 60, 9 * 3600] {
-            keep_alive(&stream, Duration::from_secs(seconds));
-            let socket = SockRef::from(&stream);
-            assert!(socket.keepalive().unwrap());
-            assert_eq!(socket.tcp_keepalive_time().unwrap(), Duration::from_secs(seconds));
-            assert_eq!(socket.tcp_keepalive_interval().unwrap(), Duration::from_secs(seconds / 4));
-        }
-    }
-
-    #[test]
-    fn families_take_turns_and_ipv6_is_first() {
-        let addresses = ["192.0.2.1", "192.0.2.2", "2001:db8::1"].map(|text| text.parse().unwrap());
-        let order: Vec<String> = in_turns(addresses.to_vec(), 443).iter().map(ToString::to_string).collect();
-        assert_eq!(order, ["[2001:db8::1]:443", "192.0.2.1:443", "192.0.2.2:443"]);
-    }
-
-    #[test]
-    fn a_name_with_many_addresses_is_tried_at_some_of_them_only() {
-        let addresses = (0..200u8).map(|last| IpAddr::from([192, 0, 2, last])).collect();
-        assert_eq!(in_turns(addresses, 443).len(), MAX_ATTEMPTS);
     }
 }

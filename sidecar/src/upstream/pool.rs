@@ -4,7 +4,6 @@
 //! ones are handed out one request at a time.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,11 +13,11 @@ use sandgate_policy::destination::Destination;
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::sleep;
 
-use super::Failure;
 use super::connect::{self, Http1Connection, Http2Connection, Made, Want};
 use super::dial::Dialer;
 use super::profile::Profile;
 use super::socket::Socket;
+use super::{Failure, Peer};
 use crate::metrics::{Metrics, Open, Protocol};
 use crate::refusal::Code;
 use crate::settings::Settings;
@@ -78,9 +77,9 @@ impl Upstream {
     ///
     /// # Errors
     /// As [`Dialer::dial`].
-    pub async fn dial(&self, destination: &Destination, profile: &Profile) -> Result<(Socket, SocketAddr), Failure> {
+    pub async fn dial(&self, destination: &Destination, profile: &Profile) -> Result<(Socket, Peer), Failure> {
         self.make_room();
-        self.dialer.dial(&destination.host, destination.port, &profile.private_cidrs).await
+        self.dialer.dial(destination, &profile.private_cidrs).await
     }
 
     /// Closes what is idle where a new connection would have to wait for it.
@@ -334,10 +333,10 @@ pub enum Channel {
 impl Channel {
     /// Where the request goes.
     #[must_use]
-    pub fn address(&self) -> SocketAddr {
+    pub fn peer(&self) -> &Peer {
         match self {
-            Self::Http1(lease) => lease.connection.address,
-            Self::Http2(stream) => stream.connection.address,
+            Self::Http1(lease) => &lease.connection.peer,
+            Self::Http2(stream) => &stream.connection.peer,
         }
     }
 }

@@ -67,8 +67,8 @@ pub struct Profiles {
 impl Profiles {
     /// Begins with the roots that hold for every origin.
     #[must_use]
-    pub fn new(roots: RootCertStore) -> Self {
-        Self { roots: Arc::new(roots), known: HashMap::new(), next_id: 0 }
+    pub fn new(roots: Arc<RootCertStore>) -> Self {
+        Self { roots, known: HashMap::new(), next_id: 0 }
     }
 
     /// The routes of `policy`. Profiles that no rule of it needs are forgotten.

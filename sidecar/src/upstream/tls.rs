@@ -9,8 +9,9 @@ use std::sync::Arc;
 
 use rustls::client::Resumption;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{CertificateError, ClientConfig, RootCertStore};
+use sandgate_policy::destination::Host;
 use sandgate_policy::{UpstreamHttp, UpstreamOptions};
 use tokio_rustls::TlsConnector;
 use webpki_root_certs::TLS_SERVER_ROOT_CERTS;
@@ -115,6 +116,18 @@ fn key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
     PrivateKeyDer::from_pem_slice(&pem).map_err(|error| named(error.to_string()))
 }
 
+/// The name that a certificate of this host must have.
+///
+/// # Errors
+/// [`Failure`] where no certificate can have it.
+pub fn server_name(host: &Host) -> Result<ServerName<'static>, Failure> {
+    match host {
+        Host::Address(address) => Ok(ServerName::IpAddress((*address).into())),
+        Host::Name(name) => ServerName::try_from(name.to_string())
+            .map_err(|_| Failure::new(Code::TlsHandshake, "the host can't be a name in a TLS certificate")),
+    }
+}
+
 /// What a failed handshake with an origin is called.
 pub fn failure(error: &io::Error) -> Failure {
     match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
@@ -123,7 +136,7 @@ pub fn failure(error: &io::Error) -> Failure {
         }
         Some(error) => Failure::new(Code::TlsHandshake, error.to_string()),
         None if error.kind() == io::ErrorKind::UnexpectedEof => {
-            Failure::new(Code::TlsHandshake, "the origin closed the connection during the TLS handshake")
+            Failure::new(Code::TlsHandshake, "the connection was closed during the TLS handshake")
         }
         None => Failure::from_io(error),
     }

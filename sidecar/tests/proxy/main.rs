@@ -23,10 +23,14 @@ mod policy;
 mod pool;
 mod process;
 mod run;
+mod run_upstream;
 mod smuggling;
 mod state;
 mod streaming;
 mod tunnel;
+mod upstream_proxy;
+mod upstream_proxy_failures;
+mod upstream_proxy_names;
 mod verification;
 mod websocket;
 

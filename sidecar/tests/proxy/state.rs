@@ -30,6 +30,19 @@ async fn a_state_directory_that_the_workload_sees_is_refused() {
 }
 
 #[tokio::test]
+async fn credentials_that_the_workload_sees_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let auth = dir.path().join("auth");
+    std::fs::write(&auth, "user:hunter2").unwrap();
+    let proxy = ["--upstream-proxy", "http://127.0.0.1:9", "--upstream-proxy-auth-file", text(&auth)];
+    let said = refusal(&[&["--ca", "generate", "--trust-dir", text(dir.path())], &proxy[..]].concat()).await;
+    assert!(said.contains("--upstream-proxy-auth-file") && said.contains("--trust-dir"), "{said}");
+    std::fs::write(&auth, "hunter2").unwrap();
+    let said = refusal(&[&["--ca", "generate"], &proxy[..]].concat()).await;
+    assert!(said.contains(text(&auth)) && said.contains("user:password") && !said.contains("hunter2"), "{said}");
+}
+
+#[tokio::test]
 async fn a_damaged_file_is_named_with_its_setting_and_the_remedy() {
     let dir = tempfile::tempdir().unwrap();
     let (kept, hosts) = (dir.path().join("resolv.conf"), dir.path().join("hosts"));

@@ -1,9 +1,10 @@
-//! Scripts for [`RawOrigin`](super::RawOrigin): the ways in which origins break HTTP, or go away. Each is one misbehaviour.
+//! Scripts for [`RawOrigin`](super::RawOrigin): the ways in which origins break HTTP, or go away. Each is one
+//! misbehaviour; and two forward proxies, of which one does as it is asked.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncReadExt as _, copy_bidirectional};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use super::RawConnection;
@@ -96,6 +97,27 @@ pub async fn flood(mut connection: RawConnection) {
 /// Accepts, reads and never says anything; without TLS in front, a handshake that never ends.
 pub async fn silence(mut connection: RawConnection) {
     connection.until_closed().await;
+}
+
+/// A forward proxy that opens a tunnel to `target` for every CONNECT, whatever that names.
+pub async fn tunnel_to(connection: RawConnection, target: SocketAddr) {
+    tunnel_with(connection, "HTTP/1.1 200 Connection established\r\n\r\n", target).await;
+}
+
+/// The same with a 2xx of its own.
+pub async fn tunnel_with(mut connection: RawConnection, answer: &str, target: SocketAddr) {
+    if connection.read_head().await.is_none() {
+        return;
+    }
+    let Ok(mut origin) = TcpStream::connect(target).await else { return };
+    connection.send(answer).await;
+    // How a tunnel breaks off shows at both ends of it.
+    let _ = copy_bidirectional(&mut connection.io, &mut origin).await;
+}
+
+/// A forward proxy that answers every CONNECT with `answer`, and then closes.
+pub async fn refuse_connect(connection: RawConnection, answer: impl AsRef<[u8]>) {
+    answer_once(connection, answer).await;
 }
 
 async fn answer_once(mut connection: RawConnection, answer: impl AsRef<[u8]>) {

@@ -1,0 +1,137 @@
+//! `run` behind its user's own proxy: it reaches origins through that, says so, and gives its credentials to nobody.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
+
+use std::process::Output;
+
+use sandgate_testkit::origin::{Origin, Protocols};
+use sandgate_testkit::raw_origin::RawOrigin;
+use sandgate_testkit::raw_origin::scripts::tunnel_to;
+use sandgate_testkit::sidecar::run_command;
+
+use crate::harness::{DEADLINE, PROGRAM};
+
+/// An origin, and the proxy of a user on the way to it.
+struct User {
+    origin: Origin,
+    proxy: RawOrigin,
+    dir: tempfile::TempDir,
+}
+
+impl User {
+    async fn start(protocols: Protocols) -> Self {
+        let origin = Origin::builder().protocols(protocols).start().await;
+        let target = origin.addr();
+        let proxy = RawOrigin::plain(move |connection| tunnel_to(connection, target)).await;
+        let dir = tempfile::tempdir().unwrap();
+        origin.ca().write_root(&dir.path().join("roots.pem"));
+        Self { origin, proxy, dir }
+    }
+
+    /// `run` of a curl to the origin, whose name is not known here.
+    async fn run(&self, scheme: &str, arguments: &[&str], variables: &[(&str, &str)]) -> Output {
+        let url = format!("{scheme}://origin.test:{}", self.origin.port());
+        let roots = self.dir.path().join("roots.pem").display().to_string();
+        let resolve = format!("origin.test:{}:127.0.0.1", self.origin.port());
+        let all = ["run", "--allow", &url, "--private-cidr", "127.0.0.0/8", "--resolve", &resolve];
+        let script = format!("env >&2; curl -sS {url}/zen");
+        let all = [&all[..], &["--upstream-ca", &roots], arguments, &["--", "sh", "-c", &script]].concat();
+        run_command(PROGRAM, &all, variables, DEADLINE).await.unwrap()
+    }
+
+    fn with_credentials(&self) -> String {
+        format!("http://me:hunter2@{}", self.proxy.addr())
+    }
+}
+
+fn said(output: &Output) -> String {
+    let error = String::from_utf8_lossy(&output.stderr);
+    error.lines().filter(|line| line.starts_with("sandgate-sidecar: ")).map(|line| format!("{line}\n")).collect()
+}
+
+#[tokio::test]
+async fn origins_are_reached_through_the_users_proxy_which_is_said_without_its_credentials() {
+    for variable in ["HTTPS_PROXY", "https_proxy", "ALL_PROXY"] {
+        let user = User::start(Protocols::Both).await;
+        let url = user.with_credentials();
+        let output = user.run("https", &[], &[(variable, &url)]).await;
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "Keep it logically awesome.\n", "{error}");
+        let expected =
+            format!("https:// origins are reached through the proxy of {variable}: http://{}", user.proxy.addr());
+        assert!(said(&output).contains(&expected), "{error}");
+        assert!(!said(&output).contains("hunter2"), "{error}");
+        // base64 of me:hunter2
+        let heads = user.proxy.requests();
+        assert!(heads.len() == 1 && heads[0].contains("proxy-authorization: Basic bWU6aHVudGVyMg=="), "{heads:?}");
+        if variable != "ALL_PROXY" {
+            assert!(!error.contains("hunter2"), "the command's own variables lead to the sidecar: {error}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn plain_http_has_its_own_variable() {
+    let user = User::start(Protocols::Plain).await;
+    let url = user.with_credentials();
+    let output = user.run("http", &[], &[("HTTPS_PROXY", &url)]).await;
+    assert_eq!((output.stdout.len(), user.proxy.connections()), (27, 0), "{}", String::from_utf8_lossy(&output.stderr));
+    let output = user.run("http", &[], &[("HTTP_PROXY", &url)]).await;
+    assert_eq!((output.stdout.len(), user.proxy.connections()), (27, 1), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[tokio::test]
+async fn what_no_proxy_lists_and_what_settings_say_comes_first() {
+    let user = User::start(Protocols::Both).await;
+    let url = user.with_credentials();
+    let own = format!("http://{}", user.proxy.addr());
+    for (arguments, variables, through) in [
+        (&[][..], &[("NO_PROXY", "other.test, .test")][..], false),
+        (&["--upstream-proxy", "none"], &[], false),
+        (&["--no-env"], &[], false),
+        (&["--upstream-no-proxy", "other.test"], &[("no_proxy", "origin.test")], true),
+        (&["--upstream-proxy", &own], &[("no_proxy", "origin.test")], true),
+    ] {
+        let before = user.proxy.connections();
+        let output = user.run("https", arguments, &[&[("https_proxy", url.as_str())], variables].concat()).await;
+        assert_eq!(output.stdout.len(), 27, "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!(user.proxy.connections() - before, usize::from(through), "{arguments:?} {variables:?}");
+        let is_silent = arguments.first().is_some_and(|first| *first != "--upstream-no-proxy");
+        assert_eq!(said(&output).contains("through the proxy of"), !is_silent, "{arguments:?}: {}", said(&output));
+    }
+}
+
+#[tokio::test]
+async fn a_run_within_a_run_goes_through_it_and_has_to_trust_it() {
+    let origin = Origin::builder().start().await;
+    let dir = tempfile::tempdir().unwrap();
+    let roots = dir.path().join("roots.pem").display().to_string();
+    origin.ca().write_root(&dir.path().join("roots.pem"));
+    let url = format!("https://origin.test:{}", origin.port());
+    let common = format!(
+        "run --allow {url} --private-cidr 127.0.0.0/8 --resolve origin.test:{}:127.0.0.1 --upstream-ca",
+        origin.port()
+    );
+    for (inner_root, expected) in [("$NODE_EXTRA_CA_CERTS", "Keep it"), (roots.as_str(), "certificate_unknown_issuer")]
+    {
+        let script = format!("\"$PROGRAM\" {common} \"{inner_root}\" -- curl -sS {url}/zen");
+        let arguments: Vec<&str> = common.split(' ').chain([&*roots, "--", "sh", "-c", &script]).collect();
+        let output = run_command(PROGRAM, &arguments, &[("PROGRAM", PROGRAM)], DEADLINE).await.unwrap();
+        let out = String::from_utf8_lossy(&output.stdout);
+        assert!(out.contains(expected), "{inner_root}: {out} {}", String::from_utf8_lossy(&output.stderr));
+    }
+    assert_eq!(origin.request_count(), 1);
+}
+
+#[tokio::test]
+async fn a_proxy_that_cannot_be_used_is_an_error_and_not_passed_over() {
+    let user = User::start(Protocols::Both).await;
+    for value in ["socks5h://me:hunter2@127.0.0.1:1080", "http://me:hunter2@proxy:port", "ftp://hunter2"] {
+        let output = user.run("https", &[], &[("https_proxy", value)]).await;
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(64), "{error}");
+        assert!(error.starts_with("https_proxy: ") && error.contains("--upstream-proxy none"), "{error}");
+        assert!(!error.contains("hunter2") && output.stdout.is_empty(), "{error}");
+    }
+    assert_eq!(user.origin.request_count(), 0);
+}
