@@ -1,8 +1,8 @@
 //! The environment of a program that goes through the proxy: one table of which variable says what to which client.
 //!
 //! Who sets variables (the webhook in a pod, `run` for a command) takes them from here and has no list of its own.
-//! Not in the table, on purpose: `ALL_PROXY`, which would send protocols here that the proxy refuses, and
-//! `SSL_CERT_DIR`, whose default directory does no harm beside `SSL_CERT_FILE`.
+//! Not in the table, on purpose: `ALL_PROXY`, which would send protocols here that the proxy refuses (see [`REMOVED`]),
+//! and `SSL_CERT_DIR`, whose default directory does no harm beside `SSL_CERT_FILE`.
 
 use std::net::SocketAddr;
 
@@ -104,6 +104,10 @@ pub const VARIABLES: &[Variable] = &[
     variable("PHP_INI_SCAN_DIR", Kind::ScanDirs(PHP_SCAN_DIR), "PHP's curl and openssl"),
     variable("JAVA_TOOL_OPTIONS", Kind::JavaOptions, "every JVM"),
 ];
+
+/// Variables that a program must not inherit from somebody's own environment: they would lead it to another proxy for
+/// all that the table says nothing of, with that proxy's password in them.
+pub const REMOVED: [&str; 2] = ["all_proxy", "ALL_PROXY"];
 
 /// The value of every row of [`VARIABLES`], in its order.
 ///

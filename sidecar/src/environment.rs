@@ -7,13 +7,14 @@ use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::Path;
 
+use sandgate_contract::environment::REMOVED;
 use sandgate_contract::{environment, merge};
 
 pub use document::markdown;
 
 use crate::trust;
 
-/// Lines for a POSIX shell, `export NAME='value'`, that send what the shell starts to `proxy`, with the trust files in
+/// Lines for a POSIX shell, `export NAME='value'` and `unset NAME`, that send what the shell starts to `proxy`, with the trust files in
 /// `trust_dir`. Lists that `existing` has are kept, with ours behind them.
 ///
 /// # Errors
@@ -26,7 +27,8 @@ pub fn exports(proxy: SocketAddr, trust_dir: &Path, existing: &[(OsString, OsStr
         let value = merge(existing(variable.name), variable, &value);
         format!("export {}='{}'\n", variable.name, value.replace('\'', r"'\''"))
     };
-    Ok(environment(proxy, trust_dir, &[]).into_iter().map(line).collect())
+    let unset = REMOVED.map(|name| format!("unset {name}\n"));
+    Ok(environment(proxy, trust_dir, &[]).into_iter().map(line).chain(unset).collect())
 }
 
 #[cfg(test)]
@@ -48,6 +50,14 @@ mod tests {
         for (variable, value) in environment(([127, 0, 0, 1], 3128).into(), "/run/trust", &[]) {
             assert_eq!(in_a_shell(&[], &format!("printenv {}", variable.name)), format!("{value}\n"));
         }
+    }
+
+    #[test]
+    fn another_proxy_for_everything_else_is_forgotten() {
+        let before = "ALL_PROXY=socks5://me:secret@a.test; export ALL_PROXY\n";
+        let lines = exports(([127, 0, 0, 1], 3128).into(), Path::new("/run/trust"), &[]).unwrap();
+        let output = Command::new("sh").args(["-c", &format!("{before}{lines}printenv ALL_PROXY")]).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
     }
 
     #[test]

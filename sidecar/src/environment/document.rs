@@ -67,7 +67,9 @@ const TAIL: &str = "
 - Rows marked \"documented\" follow the client's documentation; the others were measured through the proxy.
 - Both cases of the proxy variables are set, because some clients read only one of them.
 - `JAVA_TOOL_OPTIONS` and `PHP_INI_SCAN_DIR` are lists: what was there stays in front. Everything else is replaced.
-- `ALL_PROXY` is not set: it would send protocols to the proxy that it refuses.
+- `ALL_PROXY` is not set: it would send protocols to the proxy that it refuses. `run` and the lines of `environment` take one
+  away that is there: it would lead to another proxy for all that the table says nothing of. What clients make of it and of
+  `NO_PROXY` is in [clients.md](clients.md).
 - A client that ignores its environment needs its own settings: the proxy as above, and `bundle.crt` as its roots. One that
   pins certificates needs `tls: passthrough` in the policy ([policy.md](policy.md)).
 ";

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use sandgate_contract::environment::REMOVED;
 use sandgate_contract::{environment, merge};
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
@@ -39,6 +40,9 @@ pub(super) fn command(options: &Options, proxy: SocketAddr, trust_dir: &Path) ->
     for (variable, value) in environment(proxy, &trust_dir.to_string_lossy(), &[]) {
         let existing = std::env::var(variable.name).ok();
         command.env(variable.name, merge(existing.as_deref(), variable, &value));
+    }
+    for name in REMOVED {
+        command.env_remove(name);
     }
     command
 }

@@ -18,6 +18,15 @@ async fn proxies_that_are_set_already_give_way() {
 }
 
 #[tokio::test]
+async fn a_proxy_for_everything_is_not_handed_on() {
+    let bench = Bench::start().await;
+    let variables = [("ALL_PROXY", "http://me:secret@127.0.0.1:9"), ("all_proxy", "http://me:secret@127.0.0.1:9")];
+    let script = format!("curl -sS https://{}/zen; printenv ALL_PROXY all_proxy; true", bench.listed());
+    let arguments = [("NO_PROXY", "*"), variables[0], variables[1]];
+    assert_eq!(bench.reached(bench.run_with(&arguments, &["sh", "-c", &script]).await), ZEN);
+}
+
+#[tokio::test]
 async fn a_directory_that_is_gone_is_no_obstacle() {
     const GONE: &str = r#"mkdir "$HOME/gone" && cd "$HOME/gone" && rmdir "$HOME/gone" && exec "$@""#;
     let bench = Bench::start().await;

@@ -32,9 +32,7 @@ pub(super) async fn model(exchange: &mut Exchange<'_>, origin: &Shared, rest: &s
     }
     let request: Value = serde_json::from_slice(&body).unwrap_or_default();
     match (rest, request["stream"] == true) {
-        ("chat/completions", false) => {
-            exchange.answer(200, JSON, completion("message", LINE).to_string()).await
-        }
+        ("chat/completions", false) => exchange.answer(200, JSON, completion("message", LINE).to_string()).await,
         ("chat/completions", true) => stream(exchange, origin, &completion_events()).await,
         ("messages", false) => exchange.answer(200, JSON, message(LINE).to_string()).await,
         ("messages", true) => stream(exchange, origin, &message_events()).await,
