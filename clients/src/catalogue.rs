@@ -15,7 +15,7 @@ pub(crate) fn clients() -> impl Iterator<Item = Client> {
 
 /// A client that can stream.
 const fn client(name: &'static str, version: Version, command: &'static [&'static str]) -> Client {
-    Client { name, version, command, streams: true, probed: false, remedy: "" }
+    Client { name, version, command, streams: true, probed: false, slow: false, remedy: "" }
 }
 
 impl Client {
@@ -27,6 +27,11 @@ impl Client {
     /// The same for one whose reading of `NO_PROXY` is of interest.
     const fn probed(self) -> Self {
         Self { probed: true, ..self }
+    }
+
+    /// The same for one that takes long.
+    const fn slow(self) -> Self {
+        Self { slow: true, ..self }
     }
 
     /// The same with a reason and what helps.

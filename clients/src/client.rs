@@ -9,12 +9,15 @@ pub(crate) struct Client {
     pub(crate) name: &'static str,
     /// Where the table says its version from.
     pub(crate) version: Version,
-    /// What is run, with `get` or `stream` and the base URL behind it. Words that start with `programs/` are files of ours.
+    /// What is run, with `get` or `stream` and the base URL behind it. Words that start with `programs/` are files of
+    /// ours.
     pub(crate) command: &'static [&'static str],
     /// Whether it can show a response while that arrives.
     pub(crate) streams: bool,
     /// Whether it is asked what it makes of `NO_PROXY` and `ALL_PROXY`.
     pub(crate) probed: bool,
+    /// Whether it takes more than ten seconds.
+    pub(crate) slow: bool,
     /// Why it does not work as it is, and the setting or line of code that helps; empty where it does.
     pub(crate) remedy: &'static str,
 }

@@ -26,17 +26,18 @@ pub(crate) fn write(places: &Places, rows: &[Row]) -> anyhow::Result<()> {
 
 fn page(places: &Places, rows: &[Row]) -> String {
     let mut page = include_str!("page/head.md").to_owned();
-    page.push_str("| client | version | a listed host | a stream | an unlisted host | an unlisted path |\n|---|---|---|---|---|---|\n");
+    let headings: Vec<_> = Scenario::ALL.iter().map(ToString::to_string).collect();
+    // Infallible, here and below: a string has room.
+    let _ = writeln!(page, "| client | version | {} |\n|---|---|---|---|---|---|", headings.join(" | "));
     for row in rows {
         let outcomes: Vec<_> = Scenario::ALL.iter().map(|scenario| row.outcome(*scenario)).collect();
-        // Infallible: a string has room.
         let _ = writeln!(page, "| {} | {} | {} |", row.client.name, row.version, outcomes.join(" | "));
     }
     page.push_str("\n## What does not work as it is, and what helps\n\n");
     for row in rows.iter().filter(|row| !row.is_well()) {
         let _ = writeln!(page, "- **{}**: {}", row.client.name, row.client.remedy);
     }
-    page.push_str("\n## What is on the screen\n\nOf what a client printed, the line that says most. First for a host that is not listed, then for a path.\n\n");
+    page.push_str(include_str!("page/screen.md"));
     for row in rows {
         let refused =
             [Scenario::Unlisted, Scenario::Path].into_iter().filter_map(|scenario| row.results.get(&scenario));

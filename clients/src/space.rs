@@ -1,5 +1,5 @@
-//! A client's network namespace: loopback, and one link to that of the proxy. It goes when it is dropped, with every process
-//! that was started in it.
+//! A client's network namespace: loopback, and one link to that of the proxy. It goes when it is dropped, with every
+//! process that was started in it.
 
 use std::net::Ipv4Addr;
 use std::path::Path;
@@ -20,7 +20,7 @@ pub(crate) struct Space {
 }
 
 impl Space {
-    /// Makes the namespace of this number, in which the files of `directory` stand for `/etc/resolv.conf` and `/etc/hosts`.
+    /// Makes the namespace of this number, in which files of `directory` stand for `/etc/resolv.conf` and `/etc/hosts`.
     pub(crate) async fn make(number: u8, directory: &Path) -> anyhow::Result<Self> {
         let decoy = Self::address_of_decoy(number);
         std::fs::write(directory.join("resolv.conf"), format!("nameserver {decoy}\noptions timeout:2 attempts:1\n"))?;
@@ -75,7 +75,7 @@ impl Space {
         Ipv4Addr::new(10, 77, number, 3)
     }
 
-    /// A command in the namespace, run in this directory. When its first process ends, whatever else it started ends too.
+    /// A command in the namespace, run in this directory. When its first process ends, so does what else it started.
     pub(crate) fn command(&self, directory: &Path) -> anyhow::Result<Command> {
         let id = self.id()?;
         let mut command = Command::new("nsenter");
