@@ -215,9 +215,10 @@ async fn a_refusal_reaches_a_client_that_is_still_sending() {
 async fn a_response_that_stops_moving_ends_after_the_rules_idle_time() {
     let origin = start_origin().await;
     let setup = setup(&origin, "    limits: {idle: 300ms}\n").await;
-    let mut client = setup.client(&origin).await;
-    let broken = timeout(DEADLINE, client.get(&url(&origin, "/stall-body"))).await.expect("it ends");
-    assert!(broken.is_err(), "a body that is cut must not look whole");
+    for mut client in [setup.client(&origin).await, setup.http2_client(&origin).await] {
+        let broken = timeout(DEADLINE, client.get(&url(&origin, "/stall-body"))).await.expect("it ends");
+        assert!(broken.is_err(), "a body that is cut must not look whole");
+    }
     setup.sidecar.wait_for_audit(|line| line["kind"] == "request" && line["code"] == "idle_timeout", DEADLINE).await;
 }
 
