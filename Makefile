@@ -15,7 +15,7 @@ demo: ## build, and show a pod that gets its sidecar, an allowed and a refused r
 	@scripts/demo
 
 test: test-tools api-server ## run every test that needs no cluster
-	$(CARGO) test --locked
+	@CARGO='$(CARGO)' scripts/test
 
 clients: ## 60 real clients behind the proxy, as root; fails where one is worse off than in docs/clients.md; CLIENT='pip' for some
 	@clients/run $(if $(CLIENT),$(call quote,CLIENT))

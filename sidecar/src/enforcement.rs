@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use atomic_waker::AtomicWaker;
 use http::Method;
@@ -17,6 +17,7 @@ use http::uri::PathAndQuery;
 use sandgate_policy::address;
 use sandgate_policy::destination::{Destination, Host};
 use sandgate_policy::{Policy, Tls};
+use tokio::time::Instant;
 
 use crate::link::Link;
 use crate::upstream::Peer;

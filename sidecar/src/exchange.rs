@@ -5,10 +5,10 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use atomic_waker::AtomicWaker;
-use tokio::time::{Sleep, sleep_until};
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::enforcement::Lease;
 use crate::refusal::Code;
@@ -182,13 +182,13 @@ impl IdleTimer {
     /// Ready when neither direction of `exchange` has carried anything for the limit.
     pub fn poll_expired(&mut self, exchange: &Exchange, context: &mut Context<'_>) -> Poll<()> {
         let limit = self.limit;
-        let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(exchange.idle_deadline(limit).into())));
+        let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(exchange.idle_deadline(limit))));
         while sleep.as_mut().poll(context).is_ready() {
             let deadline = exchange.idle_deadline(limit);
             if deadline <= Instant::now() {
                 return Poll::Ready(());
             }
-            sleep.as_mut().reset(deadline.into());
+            sleep.as_mut().reset(deadline);
         }
         Poll::Pending
     }

@@ -2,7 +2,6 @@
 //! each of its checks in the same order.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use http::header::{CONNECTION, EXPECT, HeaderValue};
 use http::request::Parts;
@@ -11,6 +10,7 @@ use http::{Method, Request, Response, Version};
 use hyper::body::Incoming;
 use sandgate_policy::destination::Destination;
 use sandgate_policy::{Outcome, Rule};
+use tokio::time::Instant;
 
 use crate::body::{Relayed, RequestBody, ResponseBody};
 use crate::enforcement::{Grant, Lease, Snapshot};

@@ -2,12 +2,13 @@
 //! go with them.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http::StatusCode;
 use http::request::Parts;
 use sandgate_policy::Addition;
 use sandgate_policy::destination::Destination;
+use tokio::time::Instant;
 
 use crate::audit::{Kind, LoggedPath, Record, Verdict};
 use crate::engine::{Engine, Inbound};

@@ -11,13 +11,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::BytesMut;
 use hyper::rt::Timer;
 use pin_project_lite::pin_project;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Sleep, sleep_until};
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::ahead::{Ahead, Socket};
 use crate::link::Link;
@@ -77,12 +77,12 @@ impl Stall {
             return written;
         }
         let deadline = *self.since.get_or_insert_with(Instant::now) + self.limit;
-        let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(deadline.into())));
+        let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
         while sleep.as_mut().poll(context).is_ready() {
             if deadline <= Instant::now() {
                 return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client reads nothing")));
             }
-            sleep.as_mut().reset(deadline.into());
+            sleep.as_mut().reset(deadline);
         }
         Poll::Pending
     }
@@ -189,18 +189,23 @@ pub struct HeadTimer {
 
 impl Timer for HeadTimer {
     fn sleep(&self, duration: Duration) -> Pin<Box<dyn hyper::rt::Sleep>> {
-        self.sleep_until(Instant::now() + duration)
+        self.sleep_until(self.now() + duration)
     }
 
-    fn sleep_until(&self, deadline: Instant) -> Pin<Box<dyn hyper::rt::Sleep>> {
+    fn sleep_until(&self, deadline: std::time::Instant) -> Pin<Box<dyn hyper::rt::Sleep>> {
         let reads_before = self.later.swap(true, Ordering::Relaxed).then(|| self.reads.load(Ordering::Relaxed));
-        let deadline = if reads_before.is_some() { Instant::now() + self.idle } else { deadline };
+        let deadline = if reads_before.is_some() { Instant::now() + self.idle } else { deadline.into() };
         Box::pin(HeadWait {
-            sleep: sleep_until(deadline.into()),
+            sleep: sleep_until(deadline),
             reads: Arc::clone(&self.reads),
             reads_before,
             head: self.head,
         })
+    }
+
+    /// The clock that the waits go by.
+    fn now(&self) -> std::time::Instant {
+        Instant::now().into_std()
     }
 }
 
@@ -225,7 +230,7 @@ impl Future for HeadWait {
         let mut this = self.project();
         if this.reads_before.is_some_and(|before| before != this.reads.load(Ordering::Relaxed)) {
             *this.reads_before = None;
-            this.sleep.as_mut().reset((Instant::now() + *this.head).into());
+            this.sleep.as_mut().reset(Instant::now() + *this.head);
         }
         this.sleep.poll(context)
     }

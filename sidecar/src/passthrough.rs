@@ -55,7 +55,7 @@ pub async fn serve(
             break (snapshot, lease, rule);
         }
     };
-    let _permit = engine.limiter.admit(&rule, std::time::Instant::now()).map_err(|exceeded| exceeded.code)?;
+    let _permit = engine.limiter.admit(&rule, Instant::now()).map_err(|exceeded| exceeded.code)?;
     let profile = snapshot.profile(Some(&rule.id));
     let (mut origin, peer) = tokio::select! {
         biased;

@@ -15,6 +15,9 @@ use crate::refusal::Code;
 /// The buffer of each direction. Idle tunnels keep theirs, so it is small.
 const BUFFER: usize = 8 * 1024;
 
+/// How often it is looked within an idle time whether something moved. No byte costs a look at the clock.
+const LOOKS: u32 = 4;
+
 /// How a relay ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ended {
@@ -57,14 +60,15 @@ fn who_broke(client: &Meter, origin: &Meter) -> Option<Code> {
     }
 }
 
+/// Ends when nothing has moved for `idle`, or up to a look longer.
 async fn nothing_moves(meter: &Meter, idle: Option<Duration>) {
     let Some(idle) = idle else { return std::future::pending().await };
-    loop {
-        let before = (meter.read(), meter.written());
-        sleep(idle).await;
-        if before == (meter.read(), meter.written()) {
-            return;
-        }
+    let (mut before, mut quiet) = ((meter.read(), meter.written()), 0);
+    while quiet < LOOKS {
+        sleep(idle / LOOKS).await;
+        let now = (meter.read(), meter.written());
+        quiet = if now == before { quiet + 1 } else { 0 };
+        before = now;
     }
 }
 
@@ -74,9 +78,17 @@ mod tests {
     use std::pin::Pin;
     use std::task::{Context, Poll};
 
-    use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadBuf, join, sink};
+    use sandgate_policy::Policy;
+    use sandgate_policy::destination::{Destination, Host, Scheme};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, ReadBuf, duplex, join, sink};
+    use tokio::task::JoinHandle;
+    use tokio::time::advance;
 
     use super::*;
+    use crate::enforcement::{Enforcement, Grant};
+    use crate::upstream::profile::Profiles;
+
+    const HOUR: Duration = Duration::from_secs(3600);
 
     struct Broken;
 
@@ -102,5 +114,48 @@ mod tests {
         assert_eq!(who_broke(&*met(Broken, b"al").await, &origin), Some(Code::ClientClosed));
         let origin = met(Broken, b"").await;
         assert_eq!(who_broke(&*met(&b""[..], b"").await, &origin), Some(Code::UpstreamClosed));
+    }
+
+    /// The far ends of a relay over pipes, as of a WebSocket: the client's and the origin's.
+    fn piped(idle: Option<Duration>) -> (DuplexStream, DuplexStream, JoinHandle<Ended>) {
+        let policy = Policy::parse(b"version: 1\ndestinations: [{id: a, host: a.test}]").unwrap();
+        let routes = Profiles::new(rustls::RootCertStore::empty().into()).routes(&policy).unwrap();
+        let enforcement = Arc::new(Enforcement::new(policy, routes));
+        let destination = Destination { scheme: Scheme::Https, host: Host::parse("a.test").unwrap(), port: 443 };
+        let grant = Grant::Request { destination, method: http::Method::GET, path: "/".parse().unwrap() };
+        let lease = enforcement.grant(1, grant, &Arc::default()).unwrap();
+        let ((client, near), (far, origin)) = (duplex(1024), duplex(1024));
+        (client, origin, tokio::spawn(async move { relay(near, far, &lease, idle).await }))
+    }
+
+    async fn passes(from: &mut DuplexStream, to: &mut DuplexStream) {
+        from.write_all(b"frame").await.unwrap();
+        let mut frame = [0; 5];
+        to.read_exact(&mut frame).await.unwrap();
+        assert_eq!(&frame, b"frame");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_ends_a_websocket_that_is_idle_for_four_hours() {
+        let (mut client, mut origin, relayed) = piped(None);
+        passes(&mut client, &mut origin).await;
+        advance(4 * HOUR).await;
+        passes(&mut client, &mut origin).await;
+        passes(&mut origin, &mut client).await;
+        assert!(!relayed.is_finished());
+        drop((client, origin));
+        assert_eq!(relayed.await.unwrap(), Ended { code: None, bytes_up: 10, bytes_down: 5 });
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_idle_time_ends_a_stream_in_which_nothing_moves_and_no_other() {
+        let (mut client, mut origin, relayed) = piped(Some(HOUR));
+        for _ in 0..4 {
+            advance(HOUR * 9 / 10).await;
+            passes(&mut origin, &mut client).await;
+        }
+        let quiet = tokio::time::Instant::now();
+        assert_eq!(relayed.await.unwrap(), Ended { code: Some(Code::IdleTimeout), bytes_up: 0, bytes_down: 20 });
+        assert!((HOUR..=HOUR * 5 / 4).contains(&quiet.elapsed()), "{:?}", quiet.elapsed());
     }
 }

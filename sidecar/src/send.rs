@@ -1,7 +1,6 @@
 //! Sends one request to its origin, and again only where the origin can't have acted on it.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::request::Parts;
@@ -9,6 +8,7 @@ use http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use sandgate_policy::destination::Destination;
+use tokio::time::Instant;
 
 use crate::body::{Recovery, RequestBody};
 use crate::engine::Engine;

@@ -2,7 +2,7 @@
 //! relayed.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use aws_lc_rs::digest;
 use base64::Engine as _;
@@ -15,7 +15,7 @@ use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use sandgate_policy::destination::Destination;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::body::{Relayed, RequestBody, ResponseBody};
 use crate::engine::Engine;

@@ -159,7 +159,7 @@ impl Origin {
         connections
     }
 
-    /// Lets every open `/sse` and `/slow-body` response send its next piece.
+    /// Lets every open `/sse` and `/slow-body` response send its next piece, and every `/long-poll` answer.
     pub fn release_event(&self) {
         self.shared.released.send_modify(|released| *released += 1);
     }

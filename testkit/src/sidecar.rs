@@ -4,7 +4,7 @@
 use std::ffi::OsStr;
 use std::io;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -238,6 +238,17 @@ fn addresses(line: &str) -> Option<(SocketAddr, SocketAddr)> {
     let address = |name| fields.get(name)?.as_str()?.split(',').next()?.parse().ok();
     READY_MESSAGES.contains(&message).then_some(())?;
     Some((address("proxy")?, address("admin")?))
+}
+
+/// A program of another package of the workspace, which is built into the same directory as `binary`.
+///
+/// # Panics
+/// Where it is not there: cargo builds the programs of all packages only when it tests all of them.
+#[must_use]
+pub fn program_beside(binary: &Path, name: &str) -> PathBuf {
+    let program = binary.with_file_name(name);
+    assert!(program.exists(), "{} is missing: run cargo build --bins", program.display());
+    program
 }
 
 /// A command with only `environment` and what programs cannot do without.

@@ -32,7 +32,7 @@ At least these, which curl, git, Python, Go and Node need: `http_proxy`, `https_
 pub fn markdown() -> String {
     let mut page = HEAD.to_owned();
     page += "\n## The trust files\n\n`--trust-dir` names the directory that `serve` writes them into. Nothing in it is secret: \
-             the program must read it,\nand should not be able to write it. The files change when the CA does.\n\n";
+             the program must read it,\nand should not be able to write it. The files change when the CA does\n([rotation.md](rotation.md)).\n\n";
     page += "| file | what it is for |\n|---|---|\n";
     for (file, what) in files() {
         let _ = writeln!(page, "| `{file}` | {what} |");

@@ -309,10 +309,11 @@ async fn strict_openssl_and_strict_python_accept_what_is_served() {
         c=ssl.create_default_context(cafile=sys.argv[1]); c.verify_flags|=ssl.VERIFY_X509_STRICT\n\
         s=c.wrap_socket(socket.create_connection(('127.0.0.1',int(sys.argv[2])),10),server_hostname=sys.argv[3])\n\
         assert s.recv(6)==b'hello\\n'";
-    for name in ["a.test", "192.0.2.1"] {
-        let address = serve(cache.server_config(&host(name)).unwrap()).await;
+    for name in ["a.test", "a_b.test", "192.0.2.1", "2001:db8::1"] {
+        let target = if name.contains(':') { host(&format!("[{name}]")) } else { host(name) };
+        let address = serve(cache.server_config(&target).unwrap()).await;
         let (port, address) = (address.port().to_string(), address.to_string());
-        let check = if name == "a.test" { "-verify_hostname" } else { "-verify_ip" };
+        let check = if name.ends_with(".test") { "-verify_hostname" } else { "-verify_ip" };
         for version in ["-tls1_2", "-tls1_3"] {
             let args = ["s_client", "-connect", &address, "-x509_strict", "-verify_return_error", "-CAfile", roots];
             let mut command = Command::new("openssl");

@@ -3,12 +3,12 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
-use tokio::time::sleep_until;
+use tokio::time::{Instant, sleep_until};
 
 use super::Failure;
 use super::socket::Socket;
@@ -58,8 +58,8 @@ pub(super) async fn connect_first(
                 }
                 Err(_) => {}
             },
-            () = sleep_until(deadline.into()) => return Err(Failure::new(Code::ConnectTimeout, "no connection in time")),
-            () = sleep_until(next_attempt.into()), if waiting.len() > 0 => {
+            () = sleep_until(deadline) => return Err(Failure::new(Code::ConnectTimeout, "no connection in time")),
+            () = sleep_until(next_attempt), if waiting.len() > 0 => {
                 next_attempt = Instant::now() + ATTEMPT_DELAY;
                 let place = spare.take().or_else(|| Arc::clone(places).try_acquire_owned().ok());
                 let Some(place) = place else { continue };

@@ -5,13 +5,13 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ipnet::IpNet;
 use sandgate_policy::address;
 use sandgate_policy::destination::{Destination, Host};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::timeout_at;
+use tokio::time::{Instant, timeout_at};
 
 use super::attempts::{connect_first, in_turns};
 use super::chain::{Chain, said};
@@ -81,7 +81,7 @@ impl Dialer {
     /// [`Failure`] with the code of what failed; refused addresses are 403, the rest 502 to 504.
     pub async fn dial(&self, destination: &Destination, private_cidrs: &[IpNet]) -> Result<(Socket, Peer), Failure> {
         let deadline = Instant::now() + self.dial_timeout;
-        let place = timeout_at(deadline.into(), Arc::clone(&self.places).acquire_owned()).await;
+        let place = timeout_at(deadline, Arc::clone(&self.places).acquire_owned()).await;
         let Ok(Ok(place)) = place else {
             return Err(Failure::new(Code::Overloaded, "as many connections to origins are open as may be"));
         };
@@ -210,7 +210,7 @@ impl Dialer {
                 Wanted::Every => self.resolver.every_address(host, port).await,
             }
         };
-        let resolved = timeout_at(deadline.into(), lookup).await;
+        let resolved = timeout_at(deadline, lookup).await;
         resolved.unwrap_or(Err(ResolveError::Timeout))
     }
 

@@ -3,7 +3,9 @@
 use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 /// How long a list of the pod's own addresses is believed. Interfaces of a pod do not change; a laptop's do.
 const OWN_ADDRESSES_FOR: Duration = Duration::from_secs(10);

@@ -1,9 +1,10 @@
 //! `sandgate-sidecar run` around a client, beside an origin on loopback that only the proxy can name.
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use sandgate_testkit::origin::{Origin, RecordedRequest};
+use sandgate_testkit::origin::{Builder, Origin, RecordedRequest};
 use sandgate_testkit::sidecar::run_command;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -19,6 +20,8 @@ const DEADLINE: Duration = Duration::from_secs(60);
 pub(crate) struct Bench {
     pub(crate) origin: Origin,
     pub(crate) dir: TempDir,
+    /// The host that is listed, in canonical form.
+    host: &'static str,
 }
 
 /// What became of the client.
@@ -32,14 +35,19 @@ pub(crate) struct Finished {
 
 impl Bench {
     pub(crate) async fn start() -> Self {
-        let (origin, dir) = (Origin::builder().start().await, tempfile::tempdir().expect("a temporary directory"));
+        Self::start_as("origin.test", Origin::builder()).await
+    }
+
+    /// A bench whose origin is `host`, in canonical form: an address is its own.
+    pub(crate) async fn start_as(host: &'static str, origin: Builder) -> Self {
+        let (origin, dir) = (origin.start().await, tempfile::tempdir().expect("a temporary directory"));
         origin.ca().write_root(&dir.path().join("origin-ca.pem"));
-        Self { origin, dir }
+        Self { origin, dir, host }
     }
 
     /// The host that is listed, with its port.
     pub(crate) fn listed(&self) -> String {
-        format!("origin.test:{}", self.origin.port())
+        format!("{}:{}", self.host, self.origin.port())
     }
 
     /// A host that is not listed, with the same port.
@@ -66,7 +74,7 @@ impl Bench {
 
     /// As [`Bench::run_with`], where `run` itself is the command of `outer`.
     pub(crate) async fn run_inside(&self, outer: &[&str], variables: &[(&str, &str)], client: &[&str]) -> Finished {
-        let policy = ["--allow", &self.listed(), "--private-cidr", "127.0.0.0/8"];
+        let policy = ["--allow", &self.listed(), "--private-cidr", "127.0.0.0/8", "--private-cidr", "::1/128"];
         self.run_under(&policy, outer, variables, client).await
     }
 
@@ -89,7 +97,11 @@ impl Bench {
         let mut arguments = outer[1..].to_vec();
         arguments.extend([env!("CARGO_BIN_EXE_sandgate-sidecar"), "run", "--summary", "json"]);
         arguments.extend(policy);
-        arguments.extend(["--resolve", &resolve, "--upstream-ca", &ca, "--"]);
+        // What is an address by itself needs none by hand.
+        if self.host.parse::<IpAddr>().is_err() && !self.host.starts_with('[') {
+            arguments.extend(["--resolve", &resolve]);
+        }
+        arguments.extend(["--upstream-ca", &ca, "--"]);
         arguments.extend(client);
         let mut environment = vec![("HOME", home.as_str()), ("TMPDIR", home.as_str())];
         environment.extend(variables);
@@ -116,7 +128,7 @@ impl Bench {
         assert_eq!(finished.code, 0, "{}{}", finished.stdout, finished.stderr);
         let hosts = finished.summary["hosts"].as_array().expect("a list of hosts");
         assert_eq!(hosts.len(), 1, "{hosts:?}");
-        assert_eq!(hosts[0]["host"], "origin.test");
+        assert_eq!(hosts[0]["host"], self.host);
         assert_eq!(hosts[0]["port"], self.origin.port());
         assert_eq!(hosts[0]["verdict"], "allowed", "{hosts:?}");
         assert_eq!(hosts[0]["requests"], self.requests().len());

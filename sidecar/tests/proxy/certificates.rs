@@ -1,32 +1,23 @@
-//! The sidecar's CA through `serve`: what it refuses at start, how a new one takes over, and whom it signs for.
+//! The sidecar's CA through `serve`: what it refuses at start, what it keeps, and whom it signs for.
 
 use std::path::Path;
 use std::sync::Arc;
 
 use nix::sys::signal::Signal;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
 use sandgate_ca::{Authority, KeyType, Profile};
-use sandgate_testkit::client::{ClientTls, connect_through, eventually, https_through, tunnel};
+use sandgate_testkit::client::{connect_through, eventually, https_through, tunnel};
 use sandgate_testkit::origin::Origin;
 use sandgate_testkit::pki::TestCa;
 use sandgate_testkit::sidecar::run_command;
-use tempfile::TempDir;
 use time::Duration;
 
 use crate::harness::{DEADLINE, PROGRAM, Setup, allow, resolve, start_origin, url};
 
-fn ca(name: &str) -> Arc<Authority> {
+pub(crate) fn ca(name: &str) -> Arc<Authority> {
     let (organization, constraints) = (None, None);
     let (lifetime, key_type) = (Duration::days(30), KeyType::P256);
     let profile = Profile { common_name: name.to_owned(), organization, lifetime, key_type, constraints };
     Arc::new(Authority::generate(&profile).expect("a CA"))
-}
-
-fn put(dir: &Path, name: &str, text: &str) {
-    let aside = dir.join(format!("{name}.new"));
-    std::fs::write(&aside, text).expect("a CA file is written");
-    std::fs::rename(aside, dir.join(name)).expect("a CA file is put in place");
 }
 
 fn expired() -> (String, String) {
@@ -84,105 +75,6 @@ async fn a_ca_that_cannot_sign_ends_the_start_with_the_file_and_without_the_key(
     }
 }
 
-/// A sidecar with its CA in files.
-async fn with_files(origin: &Origin, first: &Authority, overlap: &str) -> (Setup, TempDir) {
-    let (dir, files) = (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));
-    put(files.path(), "ca.key", &first.private_key_pem());
-    put(files.path(), "ca.crt", &first.chain_pem());
-    let roots = dir.path().join("origin-ca.pem");
-    origin.ca().write_root(&roots);
-    let rules = format!(
-        "{}{}",
-        allow(origin),
-        allow(origin).replace("id: origin", "id: more").replace("host: origin.test", "host: '*.origin.test'")
-    );
-    std::fs::write(dir.path().join("policy.yaml"), format!("version: 1\ndestinations:\n{rules}")).expect("as prepared");
-    let (ca_dir, roots) = (files.path().display().to_string(), roots.display().to_string());
-    let arguments =
-        ["--ca-dir", &ca_dir, "--ca-poll", "50ms", "--ca-overlap", overlap, "--upstream-ca", &roots, "--resolve"];
-    let setup = Setup::start_in(dir, &[&arguments[..], &[&resolve(origin)]].concat()).await;
-    setup.sidecar.wait_for_stderr("further roots for origins", DEADLINE).await;
-    (setup, files)
-}
-
-fn trusted(setup: &Setup) -> Vec<CertificateDer<'static>> {
-    let text = std::fs::read(setup.dir.path().join("trust/ca.crt")).expect("as prepared");
-    CertificateDer::pem_slice_iter(&text).map(Result::unwrap).collect()
-}
-
-async fn wait_until_trusted(setup: &Setup, authority: &Authority) {
-    eventually(DEADLINE, || trusted(setup).contains(authority.certificate_der())).await;
-}
-
-/// Whether a client that trusts only `authority` accepts what it is shown for `host`.
-async fn is_signed_by(setup: &Setup, origin: &Origin, host: &str, authority: &Authority) -> bool {
-    let stream = tunnel(setup.sidecar.proxy(), &format!("{host}:{}", origin.port())).await.expect("as prepared");
-    ClientTls::new(&authority.certificate_pem()).handshake(host, stream).await.is_ok()
-}
-
-#[tokio::test]
-async fn a_new_ca_is_trusted_first_and_signs_nothing_during_the_overlap() {
-    let origin = start_origin().await;
-    let (old, new) = (ca("old"), ca("new"));
-    let (setup, files) = with_files(&origin, &old, "24h").await;
-    let mut open = setup.client(&origin).await;
-    put(files.path(), "ca.key", &new.private_key_pem());
-    put(files.path(), "ca.crt", &new.chain_pem());
-    wait_until_trusted(&setup, &new).await;
-    assert!(trusted(&setup).contains(old.certificate_der()));
-    for host in ["origin.test", "fresh.origin.test"] {
-        assert!(is_signed_by(&setup, &origin, host, &old).await, "{host}");
-        assert!(!is_signed_by(&setup, &origin, host, &new).await, "{host}");
-    }
-    assert_eq!(open.get(&url(&origin, "/zen")).await.unwrap().status, 200);
-}
-
-#[tokio::test]
-async fn after_the_overlap_the_new_ca_signs_and_no_connection_drops() {
-    let origin = start_origin().await;
-    let (old, new) = (ca("old"), ca("new"));
-    let (setup, files) = with_files(&origin, &old, "200ms").await;
-    let mut open = setup.client(&origin).await;
-    assert_eq!(open.get(&url(&origin, "/zen")).await.unwrap().status, 200);
-    put(files.path(), "ca.key", &new.private_key_pem());
-    put(files.path(), "ca.crt", &new.chain_pem());
-    wait_until_trusted(&setup, &new).await;
-    let mut number = 0;
-    let taken_over = async {
-        loop {
-            number += 1;
-            if is_signed_by(&setup, &origin, &format!("h{number}.origin.test"), &new).await {
-                return;
-            }
-        }
-    };
-    tokio::time::timeout(DEADLINE, taken_over).await.expect("the new CA takes over");
-    // Leaves that are not due are served on, and their CA stays trusted.
-    assert!(trusted(&setup).contains(old.certificate_der()));
-    assert!(is_signed_by(&setup, &origin, "origin.test", &old).await);
-    assert_eq!(open.get(&url(&origin, "/zen")).await.unwrap().status, 200);
-    assert_eq!(setup.client(&origin).await.get(&url(&origin, "/zen")).await.unwrap().status, 200);
-    assert_eq!(origin.request_count(), 3);
-}
-
-#[tokio::test]
-async fn a_pair_of_files_that_do_not_belong_together_changes_nothing() {
-    let origin = start_origin().await;
-    let (old, new) = (ca("old"), ca("new"));
-    let (setup, files) = with_files(&origin, &old, "0").await;
-    put(files.path(), "ca.crt", &new.chain_pem());
-    setup.sidecar.wait_for_stderr("the CA stays as it was", DEADLINE).await;
-    let (status, report) = setup.readyz().await;
-    assert_eq!(status, 200);
-    assert!(report["problems"].to_string().contains("ca.key"), "{report}");
-    assert_eq!(trusted(&setup), [old.certificate_der().clone()]);
-    assert!(is_signed_by(&setup, &origin, "fresh.origin.test", &old).await);
-    // The other half arrives.
-    put(files.path(), "ca.key", &new.private_key_pem());
-    wait_until_trusted(&setup, &new).await;
-    crate::harness::until("/readyz", async || setup.readyz().await.1["status"] == "ready").await;
-}
-
 #[tokio::test]
 async fn a_generated_ca_is_kept_over_a_restart_where_only_the_sidecar_can_read_it() {
     use std::os::unix::fs::PermissionsExt as _;
@@ -193,7 +85,7 @@ async fn a_generated_ca_is_kept_over_a_restart_where_only_the_sidecar_can_read_i
     for _ in 0..2 {
         let arguments = ["--state-dir", &path, "--drain-quiet", "0", "--resolve", &resolve(&origin)];
         let mut setup = Setup::start(origin.ca(), &allow(&origin), &arguments).await;
-        seen.push(trusted(&setup));
+        seen.push(setup.trusted());
         assert_eq!(setup.client(&origin).await.get(&url(&origin, "/zen")).await.unwrap().status, 200);
         setup.sidecar.signal(Signal::SIGTERM);
         assert!(setup.sidecar.wait_exit(DEADLINE).await.success());
@@ -210,7 +102,7 @@ async fn a_constrained_ca_grows_with_the_policy_and_only_new_hosts_get_the_new_o
     let hand = format!("grown.test:{}:127.0.0.1", origin.port());
     let arguments = ["--ca-name-constraints", "--resolve", &resolve(&origin), "--resolve", &hand];
     let setup = Setup::start(origin.ca(), &allow(&origin), &arguments).await;
-    let first = trusted(&setup);
+    let first = setup.trusted();
     let (_, parsed) = x509_parser::parse_x509_certificate(&first[0]).unwrap();
     let permitted = format!("{:?}", parsed.name_constraints().unwrap().unwrap().value);
     assert!(permitted.contains("origin.test"), "{permitted}");
@@ -222,7 +114,7 @@ async fn a_constrained_ca_grows_with_the_policy_and_only_new_hosts_get_the_new_o
             allow(&origin).replace("origin\n", "grown\n").replace("origin.test", "grown.test")
         ))
         .await;
-    eventually(DEADLINE, || trusted(&setup).len() == 2).await;
+    eventually(DEADLINE, || setup.trusted().len() == 2).await;
     let proxy = setup.sidecar.proxy();
     let mut client = https_through(proxy, "grown.test", origin.port(), &setup.client_tls()).await.unwrap();
     assert_eq!(client.get(&format!("https://grown.test:{}/zen", origin.port())).await.unwrap().status, 200);
@@ -265,4 +157,37 @@ async fn a_refused_host_gets_no_leaf_and_many_hosts_leave_the_cache_bounded() {
     assert_eq!(setup.metric("sandgate_leaf_mints_total").await, Some(500.0), "one each, and none for a refused host");
     let entries = setup.metric("sandgate_leaf_cache_entries").await.unwrap();
     assert!((1.0..=50.0).contains(&entries), "{entries}");
+}
+
+/// The names in the certificate that a client is shown which connects to `authority` and asks for `name`.
+async fn names_in_leaf(setup: &Setup, authority: &str, name: &str) -> Vec<String> {
+    let stream = tunnel(setup.sidecar.proxy(), authority).await.expect("the policy allows it");
+    let stream = setup.client_tls().handshake(name, stream).await.expect("the client trusts it");
+    let chain = stream.get_ref().1.peer_certificates().expect("a handshake that is over has them");
+    let (_, leaf) = x509_parser::parse_x509_certificate(&chain[0]).expect("a certificate");
+    let names = leaf.subject_alternative_name().expect("at most one such extension").expect("names");
+    names.value.general_names.iter().map(ToString::to_string).collect()
+}
+
+#[tokio::test]
+async fn a_leaf_names_the_exact_host_and_nothing_else() {
+    let origin = start_origin().await;
+    let port = origin.port();
+    let hosts = [("wild", "*.origin.test"), ("idn", "b\u{fc}cher.test"), ("v4", "127.0.0.2"), ("v6", "::1")];
+    let rules = hosts.map(|(id, host)| format!("  - {{id: {id}, host: '{host}', ports: [{port}]}}\n"));
+    let setup = Setup::start(origin.ca(), &rules.concat(), &[]).await;
+    for (host, name, expected) in [
+        ("a.origin.test", "a.origin.test", "DNSName(a.origin.test)"),
+        ("deep.below.origin.test", "deep.below.origin.test", "DNSName(deep.below.origin.test)"),
+        ("a_b.origin.test", "a_b.origin.test", "DNSName(a_b.origin.test)"),
+        ("_a.origin.test", "_a.origin.test", "DNSName(_a.origin.test)"),
+        ("xn--bcher-kva.test", "xn--bcher-kva.test", "DNSName(xn--bcher-kva.test)"),
+        ("XN--BCHER-kva.test.", "xn--bcher-kva.test", "DNSName(xn--bcher-kva.test)"),
+        ("127.0.0.2", "127.0.0.2", "IPAddress(7f:00:00:02)"),
+        ("[::1]", "::1", "IPAddress(00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:01)"),
+    ] {
+        assert_eq!(names_in_leaf(&setup, &format!("{host}:{port}"), name).await, [expected], "{host}");
+    }
+    let (reply, _) = connect_through(setup.sidecar.proxy(), &format!("*.origin.test:{port}")).await.unwrap();
+    assert_eq!(reply.status, 400, "a wildcard is no host");
 }

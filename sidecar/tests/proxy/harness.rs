@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 use sandgate_testkit::client::{
     Client, ClientTls, Fetched, RawReply, eventually, http_get, https_through, read_all, tunnel,
 };
@@ -123,6 +125,12 @@ impl Setup {
     pub(crate) async fn tls_stream(&self, origin: &Origin) -> TlsStream<TcpStream> {
         let stream = tunnel(self.sidecar.proxy(), &format!("origin.test:{}", origin.port())).await.expect("a tunnel");
         self.client_tls().handshake("origin.test", stream).await.expect("a handshake")
+    }
+
+    /// The CAs in the trust files.
+    pub(crate) fn trusted(&self) -> Vec<CertificateDer<'static>> {
+        let text = std::fs::read(self.dir.path().join("trust/ca.crt")).expect("the trust files are there");
+        CertificateDer::pem_slice_iter(&text).map(|certificate| certificate.expect("PEM")).collect()
     }
 
     /// The status and the report of `/readyz`.

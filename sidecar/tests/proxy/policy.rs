@@ -141,7 +141,7 @@ async fn one_destination_answers_and_a_wildcards_deny_does_not_reach_it() {
 }
 
 #[tokio::test]
-async fn a_rate_that_is_used_up_is_429_and_says_when_to_come_back() {
+async fn a_rate_that_is_used_up_is_429_and_who_comes_back_when_told_is_served() {
     let origin = start_origin().await;
     let setup = setup(&origin, "    limits: {requests_per_second: 1, burst: 2}\n").await;
     let mut client = setup.client(&origin).await;
@@ -158,6 +158,10 @@ async fn a_rate_that_is_used_up_is_429_and_says_when_to_come_back() {
     assert_eq!(refused.headers["retry-after"], "1");
     assert!(answered >= 2, "the burst is two");
     assert_eq!(origin.request_count(), answered);
+    // What a client does that was told so.
+    let told: u64 = refused.headers["retry-after"].to_str().unwrap().parse().unwrap();
+    tokio::time::sleep(Duration::from_secs(told)).await;
+    assert_eq!(client.get(&url(&origin, "/zen")).await.unwrap().status, 200);
 }
 
 #[tokio::test]
@@ -211,9 +215,10 @@ async fn a_refusal_reaches_a_client_that_is_still_sending() {
 async fn a_response_that_stops_moving_ends_after_the_rules_idle_time() {
     let origin = start_origin().await;
     let setup = setup(&origin, "    limits: {idle: 300ms}\n").await;
-    let mut client = setup.client(&origin).await;
-    let broken = timeout(DEADLINE, client.get(&url(&origin, "/stall-body"))).await.expect("it ends");
-    assert!(broken.is_err(), "a body that is cut must not look whole");
+    for mut client in [setup.client(&origin).await, setup.http2_client(&origin).await] {
+        let broken = timeout(DEADLINE, client.get(&url(&origin, "/stall-body"))).await.expect("it ends");
+        assert!(broken.is_err(), "a body that is cut must not look whole");
+    }
     setup.sidecar.wait_for_audit(|line| line["kind"] == "request" && line["code"] == "idle_timeout", DEADLINE).await;
 }
 

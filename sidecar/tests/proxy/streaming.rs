@@ -31,7 +31,7 @@ async fn open(beside: &Beside, alpn: &str, path: &str) -> Response<Incoming> {
     response
 }
 
-async fn text_until(body: &mut Incoming, end: &str) -> String {
+pub(crate) async fn text_until(body: &mut Incoming, end: &str) -> String {
     let mut text = String::new();
     while !text.ends_with(end) {
         let frame = timeout(DEADLINE, body.frame()).await.expect("it is not held back").expect("it goes on").unwrap();

@@ -21,7 +21,7 @@ pub(super) async fn answer(exchange: &mut Exchange<'_>, origin: &Shared) -> io::
         "cookies" => cookies(exchange).await,
         "status" => status(exchange, rest).await,
         "redirect" => redirect(exchange).await,
-        "bytes" | "chunked" | "upload" | "slow-body" | "stall-head" | "stall-body" => {
+        "bytes" | "chunked" | "upload" | "slow-body" | "long-poll" | "stall-head" | "stall-body" => {
             streams::answer(exchange, origin, first, rest).await
         }
         "sse" => streams::sse(exchange, origin, rest).await,

@@ -13,7 +13,7 @@ use crate::digest::pattern_chunk;
 /// Bytes that `/stall-body` sends before it stops.
 const STALL_AFTER: u64 = 1000;
 
-/// `/bytes/N`, `/chunked/N`, `/upload`, `/slow-body`, `/stall-head`, `/stall-body`.
+/// `/bytes/N`, `/chunked/N`, `/upload`, `/slow-body`, `/long-poll`, `/stall-head`, `/stall-body`.
 pub(super) async fn answer(exchange: &mut Exchange<'_>, origin: &Shared, first: &str, rest: &str) -> io::Result<()> {
     let length: u64 = rest.parse().unwrap_or(0);
     match first {
@@ -21,6 +21,7 @@ pub(super) async fn answer(exchange: &mut Exchange<'_>, origin: &Shared, first: 
         "chunked" => bytes(exchange, length, Length::Unknown).await,
         "upload" => upload(exchange).await,
         "slow-body" => slow_body(exchange, origin).await,
+        "long-poll" => long_poll(exchange, origin).await,
         "stall-body" => {
             exchange.respond(200, &[], Length::Known(STALL_AFTER * 2)).await?;
             exchange.write(pattern_chunk(0, STALL_AFTER)).await?;
@@ -79,6 +80,16 @@ async fn slow_body(exchange: &mut Exchange<'_>, origin: &Shared) -> io::Result<(
         exchange.write(Bytes::from(format!("piece {piece}\n"))).await?;
     }
     exchange.finish(&[]).await
+}
+
+/// `/long-poll`: the whole response waits for `Origin::release_event`.
+async fn long_poll(exchange: &mut Exchange<'_>, origin: &Shared) -> io::Result<()> {
+    let mut released = origin.released.subscribe();
+    released.mark_unchanged();
+    tokio::select! {
+        _ = released.changed() => exchange.answer(200, "text/plain", "news\n").await,
+        () = exchange.gone() => Ok(()),
+    }
 }
 
 /// `/sse?events=N`: event 0 at once, event n+1 only after `Origin::release_event` or `POST /sse/ack`; endless without N.
