@@ -143,6 +143,12 @@ impl Policy {
         self.mode
     }
 
+    /// The same rules in [`Mode::Audit`], whatever the source says: for whoever only watches what a program asks for.
+    #[must_use]
+    pub fn audited(self) -> Self {
+        Self { mode: Mode::Audit, ..self }
+    }
+
     /// The SHA-256 of the source, as 64 hexadecimal digits: the name of this policy in logs and metrics.
     #[must_use]
     pub fn digest(&self) -> &str {
@@ -317,6 +323,9 @@ mod tests {
         assert_eq!(request(&policy, url, "GET", "/y").0, Outcome::Audit(Code::RequestNotAllowed));
         assert_eq!(request(&policy, url, "GET", "/../x").0, Outcome::Audit(Code::BadPath));
         assert_eq!(connect(&policy, "b.test", 443), Outcome::Audit(Code::HostNotAllowed));
+        let enforced = text.replace("mode: audit\n", "");
+        let policy = Policy::parse(enforced.as_bytes()).unwrap().audited();
+        assert_eq!(request(&policy, url, "GET", "/y").0, Outcome::Audit(Code::RequestNotAllowed));
     }
 
     #[test]

@@ -36,6 +36,12 @@ pub enum PathFault {
     Delimiter,
 }
 
+/// Why no list of paths can allow `path`, which is in origin form and without its query.
+#[must_use]
+pub fn fault(path: &str) -> Option<PathFault> {
+    read(path).err()
+}
+
 /// A path with its percent-encoding resolved. Only a path with `%2F` has two readings.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Readings<'a> {
@@ -220,6 +226,7 @@ mod tests {
             ("/a#b", Delimiter),
         ] {
             assert_eq!(read(path), Err(fault), "{path:?}");
+            assert_eq!(super::fault(path), Some(fault), "{path:?}");
         }
     }
 }

@@ -4,19 +4,24 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::ops::Range;
 
-use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span, StrInput};
+use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Span, StrInput};
 
 /// The largest file that is read, in bytes. 10,000 destinations with lists of their own take about 2 MiB.
 pub const MAX_BYTES: usize = 4 << 20;
 /// The deepest nesting that is read. A policy needs six levels.
 pub const MAX_DEPTH: usize = 16;
 
-/// A value and the line, from 1, on which it starts.
+/// A value and the place where it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {
-    /// The line, from 1.
+    /// The line on which it starts, from 1.
     pub line: usize,
+    /// Its first character and the one after its last, counted in characters from the start of the text. A list or mapping
+    /// in brackets has these in it; another one ends with its last value. Behind a quoted text, blanks and a comment on the
+    /// same line may be in it, behind a block of text the line breaks.
+    pub span: Range<usize>,
     /// What stands there.
     pub value: Value,
 }
@@ -124,8 +129,8 @@ fn last_line(text: &str) -> usize {
 
 /// A list or mapping whose end has not been read.
 enum Open {
-    Sequence { line: usize, items: Vec<Node> },
-    Mapping { line: usize, entries: Vec<Entry>, seen: HashMap<String, usize>, key: Option<Key> },
+    Sequence { start: Marker, items: Vec<Node> },
+    Mapping { start: Marker, entries: Vec<Entry>, seen: HashMap<String, usize>, key: Option<Key> },
 }
 
 /// A key whose value has not been read.
@@ -181,23 +186,24 @@ impl Builder {
             Event::DocumentStart(_) => return self.start_document(line),
             Event::Alias(_) => {
                 self.fault(line, "aliases are not read; write the value out");
-                self.add(Node { line, value: Value::Scalar(Scalar { text: String::new(), plain: true }) });
+                self.add(placed(span, Value::Scalar(Scalar { text: String::new(), plain: true })));
             }
             Event::Scalar(text, style, anchor, tag) => {
                 self.refuse_properties(line, anchor, tag.is_some());
                 let plain = style == ScalarStyle::Plain;
-                self.add(Node { line, value: Value::Scalar(Scalar { text: text.into_owned(), plain }) });
+                self.add(placed(span, Value::Scalar(Scalar { text: text.into_owned(), plain })));
             }
             Event::SequenceStart(anchor, tag) => {
                 self.refuse_properties(line, anchor, tag.is_some());
-                return self.enter(Open::Sequence { line, items: Vec::new() }, line);
+                return self.enter(Open::Sequence { start: span.start, items: Vec::new() }, line);
             }
             Event::MappingStart(anchor, tag) => {
                 self.refuse_properties(line, anchor, tag.is_some());
-                let mapping = Open::Mapping { line, entries: Vec::new(), seen: HashMap::new(), key: None };
+                let (start, entries, seen) = (span.start, Vec::new(), HashMap::new());
+                let mapping = Open::Mapping { start, entries, seen, key: None };
                 return self.enter(mapping, line);
             }
-            Event::SequenceEnd | Event::MappingEnd => self.leave(),
+            Event::SequenceEnd | Event::MappingEnd => self.leave(span),
             Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentEnd => {}
         }
         true
@@ -229,13 +235,20 @@ impl Builder {
         true
     }
 
-    fn leave(&mut self) {
-        let node = match self.open.pop() {
-            Some(Open::Sequence { line, items }) => Node { line, value: Value::Sequence(items) },
-            Some(Open::Mapping { line, entries, .. }) => Node { line, value: Value::Mapping(entries) },
+    fn leave(&mut self, span: Span) {
+        let (start, last, value) = match self.open.pop() {
+            Some(Open::Sequence { start, items }) => {
+                (start, items.last().map(|item| item.span.end), Value::Sequence(items))
+            }
+            Some(Open::Mapping { start, entries, .. }) => {
+                (start, entries.last().map(|entry| entry.value.span.end), Value::Mapping(entries))
+            }
             None => return,
         };
-        self.add(node);
+        // What ends without a bracket is noticed only at what follows it.
+        let bracket = (span.start != span.end).then(|| span.start.index() + 1);
+        let end = bracket.or(last).unwrap_or_else(|| span.end.index());
+        self.add(Node { line: start.line(), span: start.index()..end, value });
     }
 
     /// Puts a finished node where it belongs: into the list or mapping that is open, or at the root.
@@ -255,6 +268,10 @@ impl Builder {
             },
         }
     }
+}
+
+fn placed(span: Span, value: Value) -> Node {
+    Node { line: span.start.line(), span: span.start.index()..span.end.index(), value }
 }
 
 fn read_key(node: Node, seen: &mut HashMap<String, usize>) -> (Key, Option<Fault>) {
@@ -298,7 +315,37 @@ mod tests {
         assert_eq!((entries[0].line, entries[0].value.line), (2, 2));
         assert_eq!((entries[1].line, entries[1].value.line), (4, 5));
         let Value::Sequence(items) = &entries[1].value.value else { panic!("no list") };
-        assert_eq!(items[1], Node { line: 6, value: Value::Scalar(Scalar { text: "y".into(), plain: false }) });
+        let value = Value::Scalar(Scalar { text: "y".into(), plain: false });
+        assert_eq!(items[1], Node { line: 6, span: 27..30, value });
+    }
+
+    /// What stands at each value, from the outermost on.
+    fn spans(text: &str) -> Vec<String> {
+        fn collect(node: &Node, text: &str, found: &mut Vec<String>) {
+            found.push(text.chars().skip(node.span.start).take(node.span.len()).collect());
+            match &node.value {
+                Value::Scalar(_) => {}
+                Value::Sequence(items) => items.iter().for_each(|item| collect(item, text, found)),
+                Value::Mapping(entries) => entries.iter().for_each(|entry| collect(&entry.value, text, found)),
+            }
+        }
+        let mut found = Vec::new();
+        collect(&root(text), text, &mut found);
+        found
+    }
+
+    #[test]
+    fn every_value_knows_where_it_begins_and_ends() {
+        for (text, expected) in [
+            ("\u{e9}: [a, 'b'] # c\n", &["\u{e9}: [a, 'b']", "[a, 'b']", "a", "'b'"][..]),
+            ("a:\n- b\n- c # d\n\n# e\n", &["a:\n- b\n- c", "b\n- c", "b", "c"]),
+            ("{a: [b # c\n  , d]} # e\n", &["{a: [b # c\n  , d]}", "[b # c\n  , d]", "b", "d"]),
+            ("\u{feff}a: []\r\nb: {}\r\n", &["a: []\r\nb: {}", "[]", "{}"]),
+        ] {
+            assert_eq!(spans(text), expected, "{text:?}");
+        }
+        let nested = spans("a:\n  - b: c # d\n    e: {f: g}\n\n# h\ni: j\n");
+        assert_eq!(nested[1..3], ["- b: c # d\n    e: {f: g}", "b: c # d\n    e: {f: g}"]);
     }
 
     #[test]

@@ -14,7 +14,8 @@ use std::time::{Duration, SystemTime};
 
 use prometheus::IntCounter;
 
-pub use record::{Kind, LoggedPath, Record, Verdict};
+pub use record::{Kind, LoggedPath, Record, Verdict, WholePath};
+pub(crate) use record::{MAX_METHOD_BYTES, MAX_PATH_BYTES, VERSION};
 use writer::{Progress, Writer};
 
 /// How many records may wait for the writer: some seconds of a busy proxy, at most a few MiB.
@@ -115,10 +116,12 @@ impl Audit {
 
     /// Queues a record. Never waits: where the queue is full, or a refusal's part of it, the record is counted as lost,
     /// and the next line that is written says how many were.
-    pub fn record(&self, record: Record) {
+    pub fn record(&self, mut record: Record) {
         if let Some(observer) = &self.0.observer {
             observer(&record);
         }
+        // It keeps the buffer of a whole head in memory.
+        record.whole_path = None;
         let Some(queue) = &self.0.queue else { return };
         self.0.progress.accept();
         let entry = Entry { time: SystemTime::now(), record: Box::new(record) };

@@ -10,7 +10,7 @@ use sandgate_policy::Addition;
 use sandgate_policy::destination::Destination;
 use tokio::time::Instant;
 
-use crate::audit::{Kind, LoggedPath, Record, Verdict};
+use crate::audit::{Kind, LoggedPath, Record, Verdict, WholePath};
 use crate::engine::{Engine, Inbound};
 use crate::exchange::Exchange;
 use crate::link::Busy;
@@ -35,6 +35,7 @@ impl Ledger {
         record.request = Some(engine.numbers.request());
         record.method = Some(head.method.clone());
         record.path = Some(LoggedPath::of(head.uri.path()));
+        record.whole_path = head.uri.path_and_query().cloned().map(WholePath);
         Self(Some(Box::new(Account {
             engine: Arc::clone(engine),
             record,

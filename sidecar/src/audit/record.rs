@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use http::uri::PathAndQuery;
 use http::{Method, StatusCode};
 use sandgate_policy::Addition;
 use sandgate_policy::destination::{Destination, Host, Scheme};
@@ -15,13 +16,13 @@ use super::Identity;
 use crate::refusal::Code;
 
 /// The version of the line's fields. A change that breaks a reader raises it; new fields do not.
-const VERSION: u8 = 1;
+pub(crate) const VERSION: u8 = 1;
 /// The most of a path that is written, in bytes.
-const MAX_PATH_BYTES: usize = 256;
+pub(crate) const MAX_PATH_BYTES: usize = 256;
 /// A longer segment is likely a token or an identifier, and written as `*`.
 const MAX_SEGMENT_CHARS: usize = 24;
 /// The most of a method that is written, in bytes: clients may invent methods of any length.
-const MAX_METHOD_BYTES: usize = 24;
+pub(crate) const MAX_METHOD_BYTES: usize = 24;
 
 /// What a line is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -84,6 +85,9 @@ pub struct Record {
     /// The path as it may be logged.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<LoggedPath>,
+    /// The path as it came, for the observer. It is in no line, and does not outlive the call.
+    #[serde(skip)]
+    pub whole_path: Option<WholePath>,
     /// The `id` of the policy's destination that decided.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "display")]
     pub rule: Option<Arc<str>>,
@@ -131,6 +135,7 @@ impl Record {
             host: None,
             port: None,
             path: None,
+            whole_path: None,
             rule: None,
             verdict,
             code: None,
@@ -155,9 +160,27 @@ impl Record {
     }
 }
 
+/// A path as it came. It may hold secrets, so it is neither serialized nor shown.
+#[derive(Clone)]
+pub struct WholePath(pub PathAndQuery);
+
+impl WholePath {
+    /// The path without its query.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        self.0.path()
+    }
+}
+
+impl fmt::Debug for WholePath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("WholePath(..)")
+    }
+}
+
 /// A path as it may be logged: no query and no fragment, at most 256 bytes, long segments as `*`, and percent-encoded what
 /// is not printable ASCII, so that no path rearranges the terminal that shows it. There is no other way to get a path into
-/// a line.
+/// a line. Where a long segment has an encoded slash, that stays, for it says how the policy reads the segment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct LoggedPath(String);
 
@@ -171,7 +194,11 @@ impl LoggedPath {
             if index > 0 {
                 logged.push('/');
             }
-            push_printable(&mut logged, if segment.chars().nth(MAX_SEGMENT_CHARS).is_some() { "*" } else { segment });
+            if segment.chars().nth(MAX_SEGMENT_CHARS).is_none() {
+                push_printable(&mut logged, segment);
+            } else {
+                push_hidden(&mut logged, segment);
+            }
             if logged.len() > MAX_PATH_BYTES {
                 cut(&mut logged);
                 break;
@@ -188,6 +215,17 @@ fn push_printable(logged: &mut String, segment: &str) {
         } else {
             let _ = write!(logged, "%{byte:02X}");
         }
+    }
+}
+
+/// `*` for each part of the segment between encoded slashes.
+fn push_hidden(logged: &mut String, segment: &str) {
+    logged.push('*');
+    let escapes = segment.match_indices('%').filter(|(at, _)| {
+        segment.as_bytes().get(at + 1..at + 3).is_some_and(|digits| digits.eq_ignore_ascii_case(b"2f"))
+    });
+    for _ in escapes.take(MAX_PATH_BYTES) {
+        logged.push_str("%2F*");
     }
 }
 
@@ -339,6 +377,8 @@ mod tests {
             ("*", "*"),
             ("", ""),
             (&format!("/v1/{long}/x?y"), "/v1/*/x"),
+            (&format!("/@scope%2f{long}/x"), "/*%2F*/x"),
+            (&format!("/a%2F%2Fb%2{long}%"), "/*%2F*%2F*"),
             (&format!("/{}/", &long[1..]), &format!("/{}/", &long[1..])),
             (&format!("/{}", "\u{e9}".repeat(24)), &format!("/{}", "%C3%A9".repeat(24))),
             ("/a\u{202e}b\u{9b}2J/%e9 \u{7f}", "/a%E2%80%AEb%C2%9B2J/%e9%20%7F"),
