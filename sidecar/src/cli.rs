@@ -30,6 +30,13 @@ pub enum Action {
         /// The URL of the request.
         url: String,
     },
+    /// Make or extend a policy from what was asked for.
+    Learn {
+        /// The audit logs, `-` for the standard input.
+        logs: Vec<PathBuf>,
+        /// The policy file that is made or extended; without one, the policy is printed.
+        policy: Option<PathBuf>,
+    },
     /// Say what is wrong with a policy.
     Validate {
         /// The policy file.
@@ -76,6 +83,10 @@ pub fn parse(
             policy: one(matches, "policy"),
             method: one(matches, "method"),
             url: one(matches, "url"),
+        }),
+        Some(("learn", matches)) => Ok(Action::Learn {
+            logs: matches.get_many("audit-log").unwrap_or_default().cloned().collect(),
+            policy: matches.get_one("policy").cloned(),
         }),
         Some(("validate", matches)) => Ok(Action::Validate { policy: one(matches, "policy") }),
         Some(("healthcheck", matches)) => healthcheck(matches, variables),
@@ -150,6 +161,16 @@ fn command() -> Command {
             file("policy").long("policy").help("The policy file"),
             Arg::new("method").value_name("METHOD").required(true).help("The method, such as GET"),
             Arg::new("url").value_name("URL").required(true).help("The URL, such as https://api.github.com/zen"),
+        ]),
+        subcommand("learn", help::LEARN, help::LEARN_EXAMPLES).args([
+            file("audit-log")
+                .long("audit-log")
+                .action(ArgAction::Append)
+                .help("A file with audit lines, or - for the standard input; may be given more than once"),
+            file("policy")
+                .long("policy")
+                .required(false)
+                .help("The policy file to extend, or to make; without it, a new policy is printed"),
         ]),
         subcommand("validate", help::VALIDATE, help::VALIDATE_EXAMPLES).arg(file("policy").help("The policy file")),
         subcommand("healthcheck", help::HEALTHCHECK, help::HEALTHCHECK_EXAMPLES).args([

@@ -20,6 +20,7 @@ pub mod file;
 pub mod forward;
 pub mod intercept;
 pub mod leaf;
+pub mod learn;
 pub mod ledger;
 pub mod limits;
 pub mod link;

@@ -14,7 +14,7 @@ use sandgate_service::{healthcheck, memory, open_files, watches};
 use sandgate_sidecar::check::{self, CheckError};
 use sandgate_sidecar::cli::{self, Action};
 use sandgate_sidecar::settings::Settings;
-use sandgate_sidecar::{environment, run, serve};
+use sandgate_sidecar::{environment, learn, run, serve};
 use tokio::runtime::Builder;
 use tracing::{info, warn};
 
@@ -58,6 +58,11 @@ fn perform(action: Action, variables: &[(OsString, OsString)]) -> anyhow::Result
                 Ok(WRONG_USAGE)
             }
         },
+        Action::Learn { logs, policy } => {
+            let learnt = learn::from_logs(&logs, policy.as_deref(), &mut io::stdout(), &mut io::stderr())?;
+            let _ = writeln!(io::stderr(), "sandgate: {learnt}");
+            Ok(0)
+        }
         Action::Validate { policy } => verdict(check::validate(&policy, &mut io::stdout())),
     }
 }

@@ -79,6 +79,10 @@ impl Loader {
             }
             PolicySource::AllowedDomains(list) => ("allowed domains", Policy::from_allowed_domains(&list)),
             PolicySource::Text(text) => ("the policy", Policy::parse(text.as_bytes())),
+            PolicySource::Learning { base, .. } => {
+                let base = base.map_or_else(|| Ok(Policy::deny_all()), |base| Policy::parse(base.as_bytes()));
+                ("the policy", base.map(Policy::audited))
+            }
         };
         let policy = parsed.map_err(|errors| anyhow::anyhow!("{text}: {errors}"))?;
         self.ready(policy).map_err(|problems| anyhow::anyhow!("{text}: {}", problems.join("; ")))

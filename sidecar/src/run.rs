@@ -18,11 +18,12 @@ use tempfile::TempDir;
 
 use crate::audit::Observer;
 use crate::check;
+use crate::learn::Learning;
 use crate::serve::{self, Running};
 use crate::settings::{PolicySource, Settings};
 use crate::summary::{Source, Tally};
 use command::Ended;
-pub use options::{DEFAULTS, Options, flags};
+pub use options::{DEFAULTS, Learn, Options, flags};
 use signals::Signals;
 
 /// The exit code where the proxy did not start or died.
@@ -42,7 +43,15 @@ pub async fn run(settings: Settings, options: Options) -> u8 {
     for sentence in &options.said {
         report(sentence);
     }
-    attempt(settings, &options).await.unwrap_or_else(|error| {
+    let learning = options.learn.as_ref().map(|learn| Learning::begin(&learn.file, learn.private_cidrs.clone()));
+    let learning = match learning.transpose() {
+        Ok(learning) => learning,
+        Err(error) => {
+            report(&in_words(&error));
+            return WRONG_USAGE;
+        }
+    };
+    attempt(settings, &options, learning).await.unwrap_or_else(|error| {
         report(&in_words(&error));
         PROXY_FAILED
     })
@@ -58,19 +67,22 @@ fn valid(policy: &Path) -> Result<(), String> {
     }
 }
 
-async fn attempt(mut settings: Settings, options: &Options) -> anyhow::Result<u8> {
+async fn attempt(mut settings: Settings, options: &Options, learning: Option<Learning>) -> anyhow::Result<u8> {
     let mut signals = Signals::start().context("signals cannot be watched")?;
     let (trust_dir, temporary) = trust_dir(&settings)?;
     settings.trust_dir = Some(trust_dir.clone());
     // The command sees what this process sees.
     settings.trust_path = None;
+    if let (Some(learning), Some(Learn { private_cidrs, .. })) = (&learning, &options.learn) {
+        settings.policy = PolicySource::Learning { base: learning.base(), private_cidrs: private_cidrs.clone() };
+    }
     let tally = Arc::new(Mutex::new(Tally::new(Source::from(&settings.policy))));
     if settings.policy == PolicySource::None {
         // A host can be added to an empty policy; to none at all, nothing can.
         settings.policy = PolicySource::Text(NO_HOSTS.to_owned());
     }
     let mut running = tokio::select! {
-        started = serve::start(settings, Some(observer(&tally))) => started.context("the proxy did not start")?,
+        started = serve::start(settings, Some(observer(&tally, learning.as_ref()))) => started.context("the proxy did not start")?,
         signal = signals.end() => return Ok(128 + signal as u8),
     };
     let outcome = run_command(&mut running, options, &mut signals, &trust_dir).await;
@@ -78,13 +90,25 @@ async fn attempt(mut settings: Settings, options: &Options) -> anyhow::Result<u8
         () = running.drain() => {}
         _ = signals.end() => {}
     }
-    if let Some(summary) = tally.lock().unwrap_or_else(PoisonError::into_inner).write(options.summary) {
+    let learnt = match learning {
+        Some(learning) if !matches!(outcome, Ok(Ran::Never(_))) => learning.finish().map(Some),
+        _ => Ok(None),
+    };
+    let learnt_now = learnt.as_ref().ok().and_then(Option::as_ref);
+    if let Some(summary) = tally.lock().unwrap_or_else(PoisonError::into_inner).write(options.summary, learnt_now) {
         let _ = io::stderr().write_all(summary.as_bytes());
     }
     if let Some(Err(error)) = temporary.map(TempDir::close) {
         report(&format!("{} cannot be removed: {error}", trust_dir.display()));
     }
-    outcome
+    learnt?;
+    outcome.map(|(Ran::Never(code) | Ran::ToItsEnd(code))| code)
+}
+
+/// The exit code, and whether it is that of the command.
+enum Ran {
+    Never(u8),
+    ToItsEnd(u8),
 }
 
 async fn run_command(
@@ -92,18 +116,18 @@ async fn run_command(
     options: &Options,
     signals: &mut Signals,
     trust_dir: &Path,
-) -> anyhow::Result<u8> {
+) -> anyhow::Result<Ran> {
     let proxy = *running.proxy_addresses().first().context("the proxy listens nowhere")?;
     let mut child = match command::command(options, proxy, trust_dir).spawn() {
         Ok(child) => child,
         Err(error) => {
             let (code, message) = command::failure_to_start(options, &error);
             report(&message);
-            return Ok(code);
+            return Ok(Ran::Never(code));
         }
     };
     match command::supervise(&mut child, signals, running.failed()).await.context("the command's end is not known")? {
-        Ended::Exited(status) => Ok(command::exit_code(status)),
+        Ended::Exited(status) => Ok(Ran::ToItsEnd(command::exit_code(status))),
         Ended::ProxyFailed(error) => Err(error.context("the proxy died, so the command was ended")),
     }
 }
@@ -120,9 +144,15 @@ fn trust_dir(settings: &Settings) -> anyhow::Result<(PathBuf, Option<TempDir>)> 
     Ok((directory.path().to_owned(), Some(directory)))
 }
 
-fn observer(tally: &Arc<Mutex<Tally>>) -> Observer {
+fn observer(tally: &Arc<Mutex<Tally>>, learning: Option<&Learning>) -> Observer {
     let tally = Arc::clone(tally);
-    Arc::new(move |record| tally.lock().unwrap_or_else(PoisonError::into_inner).add(record))
+    let learn = learning.map(Learning::observer);
+    Arc::new(move |record| {
+        tally.lock().unwrap_or_else(PoisonError::into_inner).add(record);
+        if let Some(learn) = &learn {
+            learn(record);
+        }
+    })
 }
 
 fn report(message: &str) {

@@ -71,8 +71,10 @@ pub async fn start(settings: Settings, observer: Option<Observer>) -> anyhow::Re
     let roots = tls::base_roots(&settings.upstream_ca).map_err(|error| anyhow!("--upstream-ca: {error}"))?;
     let roots = Arc::new(roots);
     let chain = Chain::new(&settings, &roots).map_err(|error| anyhow!(error))?;
-    let mut loader =
-        Loader::new(settings.policy.clone(), Profiles::new(roots), Arc::clone(&health), Arc::clone(&metrics));
+    let ranges =
+        if let PolicySource::Learning { private_cidrs, .. } = &settings.policy { private_cidrs } else { &vec![] };
+    let profiles = Profiles::new(roots).admitting(ranges);
+    let mut loader = Loader::new(settings.policy.clone(), profiles, Arc::clone(&health), Arc::clone(&metrics));
     let Loaded { policy, routes } = loader.start()?;
     if settings.ca_name_constraints && policy.mode() == Mode::Audit {
         return Err(anyhow!("--ca-name-constraints: not with a policy in mode: audit, which intercepts any host"));

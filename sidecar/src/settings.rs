@@ -16,6 +16,7 @@ use std::time::Duration;
 
 pub use direct::Direct;
 pub use document::markdown;
+use ipnet::IpNet;
 pub use layers::{CONFIG_VARIABLE, Layers, Origin, Problems};
 use sandgate_policy::{Policy, PolicyErrors};
 use sandgate_service::logging::LogFormat;
@@ -196,6 +197,13 @@ pub enum PolicySource {
     AllowedDomains(String),
     /// The text of a policy file that `run` wrote.
     Text(String),
+    /// What `run --learn` begins with: a policy, in audit mode whatever it says.
+    Learning {
+        /// The text of the policy file, if there is one.
+        base: Option<String>,
+        /// Ranges that hosts without a rule may be dialled in although they are not globally reachable.
+        private_cidrs: Vec<IpNet>,
+    },
     /// No policy: everything is refused.
     #[default]
     None,

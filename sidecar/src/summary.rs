@@ -13,6 +13,7 @@ use advice::Advice;
 pub use advice::Source;
 
 use crate::audit::{Kind, Record, Verdict};
+use crate::learn::Learnt;
 use crate::refusal::Code;
 
 /// The most hosts that are told apart; what is asked of further ones is counted together.
@@ -164,12 +165,14 @@ impl Tally {
         }
     }
 
-    /// The summary as it is written; nothing for [`Format::None`].
+    /// The summary as it is written, with what was learnt; nothing for [`Format::None`].
     #[must_use]
-    pub fn write(&self, format: Format) -> Option<String> {
+    pub fn write(&self, format: Format, learnt: Option<&Learnt>) -> Option<String> {
         match format {
-            Format::Text => Some(self.text()),
-            Format::Json => Some(self.json()),
+            Format::Text => {
+                Some(self.text() + &learnt.map(|learnt| format!("sandgate: {learnt}\n")).unwrap_or_default())
+            }
+            Format::Json => Some(self.json(learnt)),
             Format::None => None,
         }
     }
@@ -208,7 +211,7 @@ impl Tally {
         text
     }
 
-    fn json(&self) -> String {
+    fn json(&self, learnt: Option<&Learnt>) -> String {
         #[derive(Serialize)]
         struct Counted<'a> {
             #[serde(flatten)]
@@ -217,7 +220,12 @@ impl Tally {
             told: &'a Told,
         }
         let hosts: Vec<_> = self.told().map(|(line, told)| Counted { line, told }).collect();
-        format!("{}\n", serde_json::json!({ "v": 1, "hosts": hosts, "unlisted_requests": self.unlisted }))
+        let mut summary = serde_json::json!({ "v": 1, "hosts": hosts, "unlisted_requests": self.unlisted });
+        if let Some(Learnt { hosts, rules, file }) = learnt {
+            let file = file.as_ref().map(|file| file.to_string_lossy());
+            summary["learnt"] = serde_json::json!({ "file": file, "hosts": hosts, "rules": rules });
+        }
+        format!("{summary}\n")
     }
 }
 

@@ -7,7 +7,7 @@ use bytes::BytesMut;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use sandgate_policy::destination::{Destination, Scheme};
-use sandgate_policy::{ConnectVerdict, Outcome, Tls};
+use sandgate_policy::{ConnectVerdict, Mode, Tls};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -68,13 +68,14 @@ async fn choose(
     first: BytesMut,
     stream: TcpStream,
 ) -> Result<(), Failure> {
-    let verdict = engine.enforcement.current().policy.judge_connect(&destination.host, destination.port);
+    let snapshot = engine.enforcement.current();
+    let verdict = snapshot.policy.judge_connect(&destination.host, destination.port);
     let ConnectVerdict { outcome, https, http } = verdict;
-    let audited = match outcome {
-        Outcome::Deny(_) => return Err(Code::PolicyChanged.into()),
-        Outcome::Audit(_) => true,
-        Outcome::Allow => false,
-    };
+    if outcome.denied().is_some() {
+        return Err(Code::PolicyChanged.into());
+    }
+    // Also where the host is listed, but for the other protocol: what comes in the tunnel is judged, and let through.
+    let audited = snapshot.policy.mode() == Mode::Audit;
     if first[0] == TLS_HANDSHAKE {
         return match https.as_deref().map(|rule| rule.tls) {
             Some(Tls::Passthrough { ech }) => {

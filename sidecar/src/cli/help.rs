@@ -37,6 +37,10 @@ Examples:
   What does it try to reach? Everything is refused and listed at the end:
     sandgate-sidecar run -- npm install
 
+  Make a policy of what it asks for, and use it:
+    sandgate-sidecar run --learn policy.yaml -- npm install
+    sandgate-sidecar run --policy policy.yaml -- npm install
+
   A host on this machine, with a CA of its own:
     sandgate-sidecar run --allow origin.test:8443 --resolve origin.test:8443:127.0.0.1 \\
       --private-cidr 127.0.0.0/8 --upstream-ca origin-ca.pem -- curl https://origin.test:8443/
@@ -60,6 +64,18 @@ It knows the policy and no settings, so neither which way a request would take (
 nor which addresses a name has.
 
 Exit codes: 0 allowed, 1 refused, 64 for wrong usage.";
+
+pub(super) const LEARN: &str = "Make a policy of what audit logs say was asked for, or extend one";
+pub(super) const LEARN_EXAMPLES: &str = "\
+Examples:
+  What did the pods of a namespace ask for?
+    kubectl logs -n team -l app=sandbox -c auth-proxy --tail=-1 | sandgate-sidecar learn --audit-log -
+
+  Let a policy allow that too:
+    sandgate-sidecar learn --audit-log audit.log --policy policy.yaml
+
+What went through is learnt. What was refused becomes comments, with the lines that would allow it.
+For one command, see run --learn. Exit codes: 0, 1 where nothing could be learnt, 64 for wrong usage.";
 
 pub(super) const VALIDATE: &str = "Say everything that is wrong with a policy";
 pub(super) const VALIDATE_EXAMPLES: &str = "\

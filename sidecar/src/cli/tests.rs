@@ -96,6 +96,39 @@ fn everything_wrong_with_run_is_named_at_once() {
 }
 
 #[test]
+fn learning_takes_a_file_and_the_ranges_of_private_addresses() {
+    let (settings, options) = run("--learn p.yaml --private-cidr 10.0.0.0/8 -- cmd", &[]);
+    let learn = run::Learn { file: "p.yaml".into(), private_cidrs: vec!["10.0.0.0/8".parse().unwrap()] };
+    assert_eq!((settings.policy, options.learn), (PolicySource::None, Some(learn)));
+}
+
+#[test]
+fn what_contradicts_learning_is_named() {
+    let text =
+        problems("run --learn p.yaml --allow a.test --ca-name-constraints -- cmd", &[("SANDGATE_POLICY", "q.yaml")]);
+    for start in [
+        "--learn: cannot be used beside SANDGATE_POLICY",
+        "--learn: cannot be used beside --allow",
+        "--ca-name-constraints: cannot be used beside --learn",
+    ] {
+        assert!(text.lines().any(|line| line.starts_with(start)), "{start}\n{text}");
+    }
+    let text = problems("run --learn p.yaml --policy p.yaml -- cmd", &[]);
+    assert!(text.starts_with("--learn: cannot be used beside --policy: what its file allows"), "{text}");
+    let text = problems("run --learn p.yaml -- cmd", &[("SANDGATE_ALLOWED_DOMAINS", "a.test")]);
+    assert!(text.starts_with("--learn: cannot be used beside SANDGATE_ALLOWED_DOMAINS"), "{text}");
+}
+
+#[test]
+fn learn_takes_several_logs() {
+    let Ok(Action::Learn { logs, policy }) = parsed("learn --audit-log a.log --audit-log - --policy p.yaml", &[])
+    else {
+        panic!("no logs")
+    };
+    assert_eq!((logs, policy), (vec!["a.log".into(), "-".into()], Some("p.yaml".into())));
+}
+
+#[test]
 fn what_is_wrong_names_the_help_that_says_more() {
     for (subcommand, line) in [("serve", "serve --workers 0"), ("run", "run --workers 0 -- cmd")] {
         let text = problems(line, &[]);
@@ -105,16 +138,26 @@ fn what_is_wrong_names_the_help_that_says_more() {
 
 #[test]
 fn wrong_usage_is_one_exit_code() {
-    for line in
-        ["", "serve --nonsense", "run --allow a.test", "run cmd", "check GET", "validate", "healthcheck --wait x", "x"]
-    {
+    for line in [
+        "",
+        "learn",
+        "serve --nonsense",
+        "run --allow a.test",
+        "run cmd",
+        "check GET",
+        "validate",
+        "healthcheck --wait x",
+        "x",
+    ] {
         problems(line, &[]);
     }
 }
 
 #[test]
 fn help_and_version_are_no_errors() {
-    for line in ["--help", "--version", "serve --help", "run -h", "check --help", "validate -h", "healthcheck -h"] {
+    for line in
+        ["--help", "--version", "serve --help", "run -h", "check --help", "validate -h", "learn -h", "healthcheck -h"]
+    {
         let stop = parsed(line, &[]).unwrap_err();
         assert_eq!(stop.code, 0, "{line}");
     }

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::fmt::Write;
+use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, ArgMatches, value_parser};
 use ipnet::IpNet;
@@ -39,10 +40,21 @@ pub struct Options {
     pub summary: summary::Format,
     /// What the user is told before the command starts.
     pub said: Vec<String>,
+    /// What is to be learnt, where something is.
+    pub learn: Option<Learn>,
+}
+
+/// What `--learn` asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Learn {
+    /// The policy file that is made or extended.
+    pub file: PathBuf,
+    /// The ranges of `--private-cidr`.
+    pub private_cidrs: Vec<IpNet>,
 }
 
 /// The flags of `run` besides settings.
-pub fn flags() -> [Arg; 4] {
+pub fn flags() -> [Arg; 5] {
     [
         Arg::new("allow").long("allow").value_name("HOST[:PORT]").action(ArgAction::Append).help_heading(HEADING).help(
             "A host to allow, exact or *.suffix, over HTTPS on port 443 unless named; http://HOST for plain HTTP",
@@ -52,7 +64,13 @@ pub fn flags() -> [Arg; 4] {
             .value_name("CIDR")
             .action(ArgAction::Append)
             .help_heading(HEADING)
-            .help("Addresses that allowed hosts may have although they are not public, such as 127.0.0.0/8"),
+            .help("Addresses that allowed or learnt hosts may have although they are not public, such as 127.0.0.0/8"),
+        Arg::new("learn")
+            .long("learn")
+            .value_name("FILE")
+            .value_parser(value_parser!(PathBuf))
+            .help_heading(HEADING)
+            .help("Refuse no host, and write at the end a policy that allows what was asked for; extends the file if it is there"),
         Arg::new("summary")
             .long("summary")
             .value_name("text|json|none")
@@ -80,7 +98,9 @@ impl Options {
         mut layers: Layers,
         variables: &[(OsString, OsString)],
     ) -> Result<(Settings, Self), Problems> {
-        let policy = allowed(matches, &mut layers);
+        let ranges = ranges(matches, &mut layers);
+        let learn = learn(matches, &ranges, &mut layers);
+        let policy = allowed(matches, &ranges, &mut layers);
         if layers.text("audit-log") == Some("-") {
             layers.refuse_setting("audit-log", "stdout belongs to the command: name a file, or none");
         }
@@ -103,7 +123,10 @@ impl Options {
         let mut command = matches.get_many::<OsString>("command").unwrap_or_default().cloned();
         let program = command.next().unwrap_or_default();
         let said = user.unwrap_or_default().said;
-        Ok((settings, Self { program, arguments: command.collect(), summary: summary.unwrap_or_default(), said }))
+        Ok((
+            settings,
+            Self { program, arguments: command.collect(), summary: summary.unwrap_or_default(), said, learn },
+        ))
     }
 }
 
@@ -116,8 +139,41 @@ fn user_proxy(variables: &[(OsString, OsString)], layers: &mut Layers) -> Option
     user.map_err(|problems| problems.into_iter().for_each(|problem| layers.refuse_whole(problem))).ok()
 }
 
+/// The ranges of `--private-cidr`.
+fn ranges(matches: &ArgMatches, layers: &mut Layers) -> Vec<IpNet> {
+    let mut ranges = Vec::new();
+    for value in text(matches, "private-cidr") {
+        match private_cidr(value) {
+            Ok(range) => ranges.push(range),
+            Err(reason) => layers.refuse(&"--private-cidr", &reason),
+        }
+    }
+    ranges
+}
+
+/// What `--learn` asks for. Whatever else would be a policy contradicts it.
+fn learn(matches: &ArgMatches, ranges: &[IpNet], layers: &mut Layers) -> Option<Learn> {
+    let file = matches.get_one::<PathBuf>("learn")?.clone();
+    for rival in ["policy", "allowed-domains"] {
+        if let Some(origin) = layers.origin(rival).cloned() {
+            let reason = format!(
+                "cannot be used beside {origin}: what its file allows is allowed already (--no-env ignores variables)"
+            );
+            layers.refuse(&"--learn", &reason);
+        }
+    }
+    if matches.contains_id("allow") {
+        layers
+            .refuse(&"--learn", "cannot be used beside --allow: every host is let through, and learnt; remove --allow");
+    }
+    if layers.text("ca-name-constraints").is_some_and(|text| text != "false" && text != "0") {
+        layers.refuse_setting("ca-name-constraints", "cannot be used beside --learn, which intercepts every host");
+    }
+    Some(Learn { file, private_cidrs: ranges.to_vec() })
+}
+
 /// The text of the policy that `--allow` and `--private-cidr` make; `None` without `--allow`.
-fn allowed(matches: &ArgMatches, layers: &mut Layers) -> Option<String> {
+fn allowed(matches: &ArgMatches, ranges: &[IpNet], layers: &mut Layers) -> Option<String> {
     let mut destinations: Vec<Allowed> = Vec::new();
     for value in text(matches, "allow") {
         match Allowed::parse(value) {
@@ -126,17 +182,10 @@ fn allowed(matches: &ArgMatches, layers: &mut Layers) -> Option<String> {
             Err(reason) => layers.refuse(&"--allow", &reason),
         }
     }
-    let mut ranges = Vec::new();
-    for value in text(matches, "private-cidr") {
-        match private_cidr(value) {
-            Ok(range) => ranges.push(range),
-            Err(reason) => layers.refuse(&"--private-cidr", &reason),
-        }
-    }
     if !matches.contains_id("allow") {
-        if matches.contains_id("private-cidr") {
-            layers
-                .refuse(&"--private-cidr", "belongs to --allow; in a policy file, set private_cidrs of a destination");
+        if matches.contains_id("private-cidr") && !matches.contains_id("learn") {
+            let reason = "belongs to --allow or --learn; in a policy file, set private_cidrs of a destination";
+            layers.refuse(&"--private-cidr", reason);
         }
         return None;
     }
@@ -146,7 +195,7 @@ fn allowed(matches: &ArgMatches, layers: &mut Layers) -> Option<String> {
                 .refuse(&"--allow", &format!("cannot be used beside {origin}: keep one (--no-env ignores variables)"));
         }
     }
-    Some(policy_text(&destinations, &ranges))
+    Some(policy_text(&destinations, ranges))
 }
 
 fn text<'a>(matches: &'a ArgMatches, name: &str) -> impl Iterator<Item = &'a str> {

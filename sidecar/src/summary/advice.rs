@@ -16,6 +16,8 @@ pub enum Source {
     Domains,
     /// A policy file.
     File,
+    /// What is being learnt: nothing is refused but addresses.
+    Learning,
 }
 
 impl From<&PolicySource> for Source {
@@ -24,6 +26,7 @@ impl From<&PolicySource> for Source {
             PolicySource::Text(_) | PolicySource::None => Self::Flags,
             PolicySource::AllowedDomains(_) => Self::Domains,
             PolicySource::File(_) => Self::File,
+            PolicySource::Learning { .. } => Self::Learning,
         }
     }
 }
@@ -45,6 +48,7 @@ impl Advice {
             Source::Flags => (flags(addition)?, "run".to_owned()),
             Source::Domains => (domain(addition)?, "allowed-domains".to_owned()),
             Source::File => (addition.yaml(), addition.place()),
+            Source::Learning => (range(addition)?, "run".to_owned()),
         };
         Some(Self { add, to })
     }
@@ -59,6 +63,16 @@ fn flags(addition: &Addition) -> Option<String> {
         }
         Addition::Range { range, .. } => Some(format!("--private-cidr {range}")),
         Addition::Allow { .. } | Addition::Ech { .. } => None,
+    }
+}
+
+/// The range of a private address.
+fn range(addition: &Addition) -> Option<String> {
+    match addition {
+        Addition::Destination { range: Some(range), .. } | Addition::Range { range, .. } => {
+            Some(format!("--private-cidr {range}"))
+        }
+        _ => None,
     }
 }
 
@@ -86,6 +100,15 @@ mod tests {
     fn destination(scheme: Scheme, host: &str, port: u16, range: Option<&str>) -> Addition {
         let destination = Destination { scheme, host: Host::parse(host).unwrap(), port };
         Addition::Destination { id: "new".to_owned(), destination, range: range.map(|range| range.parse().unwrap()) }
+    }
+
+    #[test]
+    fn what_is_learnt_lacks_nothing_but_ranges() {
+        let advice = |addition| Advice::of(&addition, Source::Learning).map(|it| (it.add, it.to));
+        let range = Some(("--private-cidr fd00::1/128".to_owned(), "run".to_owned()));
+        assert_eq!(advice(destination(Scheme::Https, "[fd00::1]", 443, Some("fd00::1/128"))), range);
+        assert_eq!(advice(Addition::Range { rule: "a".into(), range: "fd00::1/128".parse().unwrap() }), range);
+        assert_eq!(advice(destination(Scheme::Https, "a.test", 443, None)), None);
     }
 
     fn advice(addition: &Addition) -> [Option<String>; 3] {

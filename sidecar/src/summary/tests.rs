@@ -51,12 +51,12 @@ sandgate: what the command asked for
   refused  evil.test:443       1 request   host_not_allowed
            to allow it, add to run: --allow evil.test
 ";
-    assert_eq!(mixed().write(Format::Text).as_deref(), Some(expected));
+    assert_eq!(mixed().write(Format::Text, None).as_deref(), Some(expected));
 }
 
 #[test]
 fn json_is_one_object_on_one_line() {
-    let text = mixed().write(Format::Json).unwrap();
+    let text = mixed().write(Format::Json, None).unwrap();
     assert_eq!(text.lines().count(), 1);
     let summary: serde_json::Value = serde_json::from_str(&text).unwrap();
     let refused = serde_json::json!({
@@ -103,7 +103,7 @@ sandgate: what the command asked for
     let many = tally(1_000).text();
     assert_eq!(many.lines().count(), 2 + MAX_ADVICE + 1);
     assert!(many.ends_with("  and further ones\n"), "{many}");
-    let many: serde_json::Value = serde_json::from_str(&tally(1_000).json()).unwrap();
+    let many: serde_json::Value = serde_json::from_str(&tally(1_000).json(None)).unwrap();
     assert_eq!(many["hosts"][0]["allow"].as_array().map(Vec::len), Some(MAX_ADVICE));
     assert_eq!(many["hosts"][0]["more_to_allow"], true);
 }
@@ -111,7 +111,7 @@ sandgate: what the command asked for
 #[test]
 fn a_command_that_asked_for_nothing_is_told_so() {
     assert_eq!(Tally::default().text(), "sandgate: no request came to the proxy\n");
-    assert_eq!(Tally::default().write(Format::None), None);
+    assert_eq!(Tally::default().write(Format::None, None), None);
 }
 
 #[test]
@@ -124,4 +124,17 @@ fn hosts_without_end_are_counted_together() {
     assert_eq!((tally.lines.len(), tally.unlisted), (MAX_HOSTS, 4_000));
     assert!(tally.decided.len() <= MAX_HOSTS);
     assert!(tally.text().ends_with("  and 4000 requests to further hosts\n"));
+}
+
+#[test]
+fn what_was_learnt_is_said_in_the_form_of_the_summary() {
+    let learnt = Learnt { hosts: 1, rules: 2, file: Some("policy.yaml".into()) };
+    let text = mixed().write(Format::Text, Some(&learnt)).unwrap();
+    assert!(text.ends_with("\nsandgate: learnt 1 host, 2 rules: policy.yaml\n"), "{text}");
+    let summary = mixed().write(Format::Json, Some(&learnt)).unwrap();
+    let summary: serde_json::Value = serde_json::from_str(&summary).unwrap();
+    assert_eq!(summary["learnt"], serde_json::json!({ "file": "policy.yaml", "hosts": 1, "rules": 2 }));
+    assert_eq!(mixed().write(Format::None, Some(&learnt)), None);
+    let nothing = Learnt { hosts: 0, rules: 0, ..learnt };
+    assert_eq!(nothing.to_string(), "learnt nothing new: policy.yaml");
 }

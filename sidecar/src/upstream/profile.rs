@@ -62,13 +62,20 @@ pub struct Profiles {
     roots: Arc<RootCertStore>,
     known: HashMap<Content, Arc<Profile>>,
     next_id: u64,
+    default_cidrs: Vec<IpNet>,
 }
 
 impl Profiles {
     /// Begins with the roots that hold for every origin.
     #[must_use]
     pub fn new(roots: Arc<RootCertStore>) -> Self {
-        Self { roots, known: HashMap::new(), next_id: 0 }
+        Self { roots, known: HashMap::new(), next_id: 0, default_cidrs: Vec::new() }
+    }
+
+    /// Lets what no rule answers for, and only audit mode lets through, be dialled in these ranges too.
+    #[must_use]
+    pub fn admitting(self, private_cidrs: &[IpNet]) -> Self {
+        Self { default_cidrs: private_cidrs.to_vec(), ..self }
     }
 
     /// The routes of `policy`. Profiles that no rule of it needs are forgotten.
@@ -84,7 +91,7 @@ impl Profiles {
                 Err(problem) => problems.push(format!("destination {}: upstream: {problem}", rule.id)),
             }
         }
-        match self.profile(&UpstreamOptions::default(), &[]) {
+        match self.profile(&UpstreamOptions::default(), &self.default_cidrs.clone()) {
             Ok(default) if problems.is_empty() => {
                 let used = |profile: &Arc<Profile>| Arc::strong_count(profile) > 1;
                 self.known.retain(|_, profile| used(profile));

@@ -85,7 +85,8 @@ impl Bench {
         self.run_under(&["--policy", &self.script("policy.yaml", &text)], &["env"], &[], client).await
     }
 
-    async fn run_under(
+    /// As [`Bench::run_inside`], with these flags in place of a list of hosts.
+    pub(crate) async fn run_under(
         &self,
         policy: &[&str],
         outer: &[&str],

@@ -7,6 +7,7 @@ mod environment;
 mod git;
 mod harness;
 mod java;
+mod learn;
 mod names;
 mod node;
 mod python;

@@ -16,6 +16,7 @@ mod harness;
 mod hidden;
 mod hours;
 mod http2;
+mod learn;
 mod many;
 mod memory;
 mod names;

@@ -1,0 +1,294 @@
+//! What a policy lacks to allow what was seen: whole destinations, entries for the allow lists of those that it has, and
+//! comments. What is added allows as little as the lists can say.
+
+use http::Method;
+use ipnet::IpNet;
+use sandgate_policy::destination::Scheme;
+use sandgate_policy::{Policy, Rule, Tls};
+
+use super::fold::{Count, KEPT, Paths, fold, put};
+use super::learner::{ALSO_PASSTHROUGH, Learner};
+use super::seen::{Asked, OfMethod, Place, Seen};
+use super::template::Template;
+use crate::refusal::Code;
+
+/// The code of a method that is not known, where the destination has to do without paths.
+pub(super) const ANY_METHOD: &str = "any_method";
+/// The longest id (docs/policy.md).
+const MAX_ID: usize = 63;
+
+/// An entry of an allow list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Entry {
+    /// `None` for any.
+    pub(super) method: Option<Box<str>>,
+    /// Globs, each with how often it was used; `None` for all paths.
+    pub(super) paths: Option<Vec<(Box<str>, Used)>>,
+    pub(super) requests: u64,
+}
+
+/// How often a glob was used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Used {
+    pub(super) count: Count,
+    /// Whether the paths were too many to be counted.
+    pub(super) are_many: bool,
+}
+
+/// A destination that the policy does not have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Destination {
+    pub(super) id: String,
+    pub(super) place: Place,
+    pub(super) private_cidrs: Vec<IpNet>,
+    pub(super) is_passthrough: bool,
+    /// Why it has no paths, or nothing at all, where that is not what was seen.
+    pub(super) remark: Option<&'static str>,
+    /// Empty where everything is allowed.
+    pub(super) allow: Vec<Entry>,
+    pub(super) requests: u64,
+}
+
+/// Everything that is to be added.
+#[derive(Debug, Default)]
+pub(super) struct Additions {
+    /// New destinations, in their order.
+    pub(super) destinations: Vec<Destination>,
+    /// New entries for rules that the policy has, in their order.
+    pub(super) entries: Vec<NewEntry>,
+    /// What came to nothing: `host:port`, a code, and how often.
+    pub(super) notes: Vec<(Box<str>, &'static str, u64)>,
+    /// What was refused, and would be allowed by these.
+    pub(super) refused: Vec<Refused>,
+    /// How many requests were left out, as too many different ones came.
+    pub(super) left_out: u64,
+}
+
+/// A new entry of a known rule.
+#[derive(Debug)]
+pub(super) struct NewEntry {
+    /// The place of the rule in the policy.
+    pub(super) index: usize,
+    /// The host that it was learnt from.
+    pub(super) host: Box<str>,
+    pub(super) entry: Entry,
+}
+
+/// Something that was refused.
+#[derive(Debug)]
+pub(super) enum Refused {
+    /// For want of a destination.
+    Destination(Destination),
+    /// For want of an entry in the allow list of the rule with this id.
+    Entries(Box<str>, Vec<Entry>),
+}
+
+impl Additions {
+    /// How many hosts and how many rules (a method and a path, or a host as a whole) are added.
+    pub(super) fn size(&self) -> (usize, usize) {
+        let mut hosts: Vec<&str> = self.destinations.iter().map(|new| &*new.place.host).collect();
+        hosts.extend(self.entries.iter().map(|new| &*new.host));
+        hosts.sort_unstable();
+        hosts.dedup();
+        let of_entry = |entry: &Entry| entry.paths.as_ref().map_or(1, Vec::len);
+        let of_new = |new: &Destination| new.allow.iter().map(of_entry).sum::<usize>().max(1);
+        let of_known = self.entries.iter().map(|new| of_entry(&new.entry));
+        (hosts.len(), self.destinations.iter().map(of_new).sum::<usize>() + of_known.sum::<usize>())
+    }
+
+    /// What `base` lacks. `ranges` are what private addresses are listed by.
+    pub(super) fn of(learner: &Learner, base: &Policy, ranges: &[IpNet]) -> Self {
+        let mut additions = Self { left_out: learner.seen.left_out + learner.refused.left_out, ..Self::default() };
+        additions.notes = learner.notes.iter().map(|((place, code), count)| (place.clone(), *code, *count)).collect();
+        let mut ids: Vec<String> = base.rules().iter().map(|rule| rule.id.to_string()).collect();
+        additions.learn(&learner.seen, base, ranges, &mut ids);
+        additions.refuse(&learner.refused, base, &mut ids);
+        additions.notes.sort();
+        additions
+    }
+
+    fn learn(&mut self, seen: &Seen, base: &Policy, ranges: &[IpNet], ids: &mut Vec<String>) {
+        for (place, asked) in &seen.places {
+            match answers(base, place) {
+                None if asked.requests() > 0 => {
+                    if asked.tunnels > 0 && !asked.methods.is_empty() {
+                        self.notes.push((authority_of(place), ALSO_PASSTHROUGH, asked.tunnels));
+                    }
+                    let mut new = new(place, asked, ranges, ids);
+                    if asked.methods.is_empty() {
+                        (new.is_passthrough, new.remark) = (true, None);
+                    }
+                    self.destinations.push(new);
+                }
+                None => {}
+                Some((index, rule)) => {
+                    let judges_paths = rule.access.allow().unwrap_or_default().iter().chain(rule.access.deny());
+                    let is_in_vain = asked.unjudged && judges_paths.into_iter().any(|entry| entry.paths.is_some());
+                    if is_in_vain {
+                        let pathless = asked.methods.values().map(|of| of.pathless).sum();
+                        self.notes.push((authority_of(place), Code::BadPath.as_str(), pathless));
+                    }
+                    let new = entries(asked, asked.unjudged && !is_in_vain, Some(rule));
+                    if let (Some(of), true) = (asked.methods.get(""), asked.unjudged && !is_in_vain) {
+                        let requests = of.pathless + of.paths.values().map(|count| count.requests).sum::<u64>();
+                        self.notes.push((authority_of(place), ANY_METHOD, requests));
+                    }
+                    for entry in new {
+                        self.join(NewEntry { index, host: place.host.clone(), entry });
+                    }
+                }
+            }
+        }
+        self.entries.sort_by_key(|new| new.index);
+    }
+
+    /// Adds an entry to those of the same rule, but for what hosts that share a wildcard have in common.
+    fn join(&mut self, mut new: NewEntry) {
+        for known in &self.entries {
+            if known.index != new.index || known.entry.method != new.entry.method {
+                continue;
+            }
+            match (&known.entry.paths, &mut new.entry.paths) {
+                (None, _) => return,
+                (Some(known), Some(globs)) => globs.retain(|(glob, _)| known.iter().all(|(other, _)| other != glob)),
+                (Some(_), None) => {}
+            }
+        }
+        if new.entry.paths.as_ref().is_none_or(|globs| !globs.is_empty()) {
+            self.entries.push(new);
+        }
+    }
+
+    fn refuse(&mut self, refused: &Seen, base: &Policy, ids: &mut Vec<String>) {
+        for (place, asked) in refused.places.iter().filter(|(_, asked)| asked.requests() > 0) {
+            let refused = match answers(base, place) {
+                None => Refused::Destination(new(place, asked, &[], ids)),
+                Some((_, rule)) => Refused::Entries((&*rule.id).into(), entries(asked, asked.unjudged, Some(rule))),
+            };
+            self.refused.push(refused);
+        }
+    }
+}
+
+fn authority_of(place: &Place) -> Box<str> {
+    format!("{}:{}", place.host, place.port).into()
+}
+
+/// The rule that answers for the place, and its index.
+fn answers<'a>(base: &'a Policy, place: &Place) -> Option<(usize, &'a Rule)> {
+    let destination = place.destination()?;
+    let rule = base.judge_request(&destination, &Method::GET, "/").rule?;
+    base.rules().iter().enumerate().find(|(_, known)| known.id == rule.id).map(|(index, rule)| (index, &**rule))
+}
+
+const NO_METHOD: &str =
+    "any method and path, as the log has a method only in part, and a path that no list of paths allows";
+const NO_PATHS: &str = "any path, as one was asked for that no list of paths allows";
+const NOT_SEEN: &str = "any method and path, as none was seen";
+
+fn new(place: &Place, asked: &Asked, ranges: &[IpNet], ids: &mut Vec<String>) -> Destination {
+    let any = asked.unjudged && asked.methods.contains_key("");
+    let remark = if any {
+        Some(NO_METHOD)
+    } else if asked.unjudged {
+        Some(NO_PATHS)
+    } else {
+        asked.methods.is_empty().then_some(NOT_SEEN)
+    };
+    let listed = |address: &std::net::IpAddr| {
+        let range = ranges.iter().find(|range| range.contains(address));
+        range.copied().unwrap_or_else(|| IpNet::from(*address))
+    };
+    let mut private_cidrs: Vec<IpNet> = asked.addresses.iter().map(listed).collect();
+    private_cidrs.sort_unstable();
+    private_cidrs.dedup();
+    Destination {
+        id: new_id(place, ids),
+        place: place.clone(),
+        private_cidrs,
+        is_passthrough: false,
+        remark,
+        allow: if any { Vec::new() } else { entries(asked, asked.unjudged, None) },
+        requests: asked.requests(),
+    }
+}
+
+/// The entries for what was asked, one a method. `without_paths` where a list of paths would refuse some of it.
+fn entries(asked: &Asked, without_paths: bool, rule: Option<&Rule>) -> Vec<Entry> {
+    let passthrough = rule.is_some_and(|rule| matches!(rule.tls, Tls::Passthrough { .. }));
+    let methods = asked.methods.iter().filter(|_| !passthrough);
+    methods.filter_map(|(method, of)| entry(method, of, without_paths, rule)).collect()
+}
+
+fn entry(method: &str, of: &OfMethod, without_paths: bool, rule: Option<&Rule>) -> Option<Entry> {
+    let requests = of.pathless + of.paths.values().map(|count| count.requests).sum::<u64>();
+    // A server-wide OPTIONS is allowed by its method alone.
+    let is_server_wide = of.pathless > 0 && method == Method::OPTIONS.as_str();
+    let name = (!method.is_empty()).then(|| Box::from(method));
+    if without_paths || is_server_wide {
+        return name.map(|name| Entry { method: Some(name), paths: None, requests });
+    }
+    let mut known = Paths::new();
+    for glob in rule.into_iter().flat_map(|rule| globs(rule, method)) {
+        if let Some(template) = Template::of_glob(glob) {
+            put(&mut known, template, Count::default());
+        }
+    }
+    let mut together = known.clone();
+    for (template, count) in &of.paths {
+        put(&mut together, template.clone(), *count);
+    }
+    let used = |count| Used { count, are_many: of.are_many };
+    let folded =
+        fold(together).into_iter().filter(|(template, count)| count.requests > 0 && !known.contains_key(template));
+    let paths: Vec<_> = folded.map(|(template, count)| (template.to_string().into(), used(count))).collect();
+    let requests = paths.iter().map(|(_, used)| used.count.requests).sum();
+    (!paths.is_empty()).then_some(Entry { method: name, paths: Some(paths), requests })
+}
+
+/// The globs that the rule allows for the method.
+fn globs<'a>(rule: &'a Rule, method: &'a str) -> impl Iterator<Item = &'a str> {
+    let entries = rule.access.allow().unwrap_or_default().iter();
+    let is_for = move |methods: &Vec<Method>| methods.iter().any(|known| known.as_str() == method);
+    let entries = entries.filter(move |entry| entry.methods.as_ref().is_none_or(is_for));
+    entries.flat_map(|entry| entry.paths.iter().flatten().map(|glob| glob.as_str()))
+}
+
+/// An id that no other destination has: the host, and what is not the default.
+fn new_id(place: &Place, ids: &mut Vec<String>) -> String {
+    let is_allowed = |byte: &char| byte.is_ascii_lowercase() || byte.is_ascii_digit() || "-_.".contains(*byte);
+    let host: String = place.host.replace(':', "-").chars().filter(is_allowed).collect();
+    let is_http = place.scheme == Scheme::Http.as_str();
+    let default = if is_http { Scheme::Http } else { Scheme::Https }.default_port();
+    let mut end = if is_http { "-http".to_owned() } else { String::new() };
+    if place.port != default {
+        end = format!("{end}-{}", place.port);
+    }
+    let with = |end: &str| format!("{}{end}", &host[..host.len().min(MAX_ID - end.len())]);
+    let numbers = (2..).map(|number: u32| with(&format!("{end}-{number}")));
+    let id = std::iter::once(with(&end)).chain(numbers).find(|id| !ids.contains(id)).unwrap_or_default();
+    ids.push(id.clone());
+    id
+}
+
+impl Used {
+    /// Why the glob is wider than its paths, where that needs a word.
+    pub(super) fn words(self, glob: &str) -> String {
+        let Count { requests, paths } = self.count;
+        let mut words = requests_in_words(requests);
+        if self.are_many {
+            words += " to many paths";
+        } else if paths > 1 {
+            words += &format!(" to {paths} paths");
+        }
+        if glob == "/**" {
+            words += &format!(" with more than {KEPT} first segments");
+        }
+        words
+    }
+}
+
+/// `1 request` or `N requests`.
+pub(super) fn requests_in_words(requests: u64) -> String {
+    if requests == 1 { "1 request".to_owned() } else { format!("{requests} requests") }
+}

@@ -1,0 +1,52 @@
+//! What was not learnt, as comments of a policy file.
+
+use super::addition::{ANY_METHOD, Additions, Refused, requests_in_words};
+use super::fragment;
+use super::learner::{ALSO_PASSTHROUGH, NO_REQUEST};
+
+/// The most comments on what was not learnt, and on what was refused.
+const MAX_COMMENTS: usize = 200;
+
+/// What was not learnt, as comments; without those that `text` has already.
+pub(super) fn comments(additions: &Additions, text: &str) -> Vec<String> {
+    let mut comments = Vec::new();
+    // What stands there already but for its counts is not said again.
+    let mut add = |starts: &[&str], lines: &[String]| {
+        let is_there = |start: &&str| text.split(['\r', '\n']).any(|line| line.starts_with(start));
+        if !starts.iter().all(is_there) {
+            comments.extend_from_slice(lines);
+        }
+    };
+    for (authority, code, count) in additions.notes.iter().take(MAX_COMMENTS) {
+        let start = ["# Not learnt: ", authority, ": ", words(code)].concat();
+        add(&[&start], &[[&start, ", ", &requests_in_words(*count)].concat()]);
+    }
+    for refused in additions.refused.iter().take(MAX_COMMENTS) {
+        if matches!(refused, Refused::Entries(_, entries) if entries.is_empty()) {
+            continue;
+        }
+        let lines = fragment::refused(refused);
+        let starts: Vec<&str> = lines.iter().filter_map(|line| line.split("  # ").next()).collect();
+        add(&starts, &lines);
+    }
+    let further = |count: usize| count.saturating_sub(MAX_COMMENTS);
+    let further = further(additions.notes.len()) + further(additions.refused.len());
+    if further > 0 {
+        add(&["# And "], &[format!("# And {further} more of these, which are not listed.")]);
+    }
+    if additions.left_out > 0 {
+        let start = "# Left out, as too many different hosts, methods and paths were asked for";
+        add(&[start], &[[start, ": ", &requests_in_words(additions.left_out)].concat()]);
+    }
+    comments
+}
+
+/// What a code means here, where its name does not say it.
+fn words(code: &'static str) -> &'static str {
+    match code {
+        NO_REQUEST => "there were tunnels to it, and no request in them",
+        ALSO_PASSTHROUGH => "a passthrough, beside requests that were seen",
+        ANY_METHOD => "a method that no entry can name, and its destination judges no paths",
+        code => code,
+    }
+}

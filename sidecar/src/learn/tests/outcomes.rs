@@ -1,0 +1,116 @@
+//! What became of requests decides what is learnt: a rule, a comment, or nothing.
+
+use super::*;
+
+#[test]
+fn what_was_refused_for_its_address_or_failed_is_a_comment() {
+    let request = Request::new("GET", "https://inner.test/secret");
+    let ended = |code| {
+        let mut end = Record { kind: Kind::Request, code: Some(code), ..request.decision(0) };
+        if matches!(code, Code::MetadataAddress | Code::AddressNotAllowed | Code::OwnAddress) {
+            end.verdict = Verdict::Denied;
+        }
+        [request.decision(0), end]
+    };
+    for from in [From::Record, From::Line] {
+        for code in [
+            Code::MetadataAddress,
+            Code::AddressNotAllowed,
+            Code::OwnAddress,
+            Code::NameNotFound,
+            Code::ConnectionRefused,
+            Code::CertificateUnknownIssuer,
+        ] {
+            let text = learnt(None, from, &ended(code));
+            assert!(text.ends_with(&format!("# Not learnt: inner.test:443: {code}, 1 request\n")), "{text}");
+            assert!(Policy::parse(text.as_bytes()).unwrap().rules().is_empty());
+            assert_eq!(learnt(Some(&text), from, &ended(code)), text, "a comment is not repeated");
+        }
+    }
+}
+
+#[test]
+fn who_goes_away_has_asked_and_what_never_ended_was_asked_for() {
+    let request = Request::new("GET", "https://a.test/events");
+    let gone = Record { first_byte: None, code: Some(Code::ClientClosed), ..request.end(0) };
+    let unsent = Record { address: None, ..gone.clone() };
+    for from in [From::Record, From::Line] {
+        for records in [vec![request.decision(0), gone.clone()], vec![request.decision(0)], vec![gone.clone()]] {
+            assert_allows(&learnt(None, from, &records), std::slice::from_ref(&request));
+        }
+        let text = learnt(None, from, &[request.decision(0), unsent.clone()]);
+        assert!(text.contains("# Not learnt: a.test:443: client_closed, 1 request"), "{text}");
+    }
+}
+
+fn connect(host: &str, port: u16, verdict: Verdict, code: Option<Code>) -> Record {
+    let destination = Destination { scheme: Scheme::Https, host: Host::parse(host).unwrap(), port };
+    let record = Record::new(Kind::Decision, 1, verdict).to(&destination);
+    Record { scheme: None, method: Some(Method::CONNECT), code, ..record }
+}
+
+#[test]
+fn tunnels_are_learnt_only_by_what_comes_in_them() {
+    let request = Request::new("GET", "https://a.test/");
+    let audited = |host| connect(host, 443, Verdict::Audited, Some(Code::HostNotAllowed));
+    let mut records = vec![audited("a.test"), audited("idle.test")];
+    records.extend(request.records(0));
+    for from in [From::Record, From::Line] {
+        let text = learnt(None, from, &records);
+        assert_eq!(Policy::parse(text.as_bytes()).unwrap().rules().len(), 1, "{text}");
+        let comment = "# Not learnt: idle.test:443: there were tunnels to it, and no request in them, 1 request\n";
+        assert!(text.ends_with(comment), "{text}");
+    }
+}
+
+#[test]
+fn a_passthrough_of_a_log_is_learnt_as_one() {
+    let destination = Destination { scheme: Scheme::Https, host: Host::parse("pinned.test").unwrap(), port: 443 };
+    let ended = Record::new(Kind::TunnelEnd, 1, Verdict::Allowed).to(&destination);
+    let ended = Record { address: Some(([10, 1, 2, 3], 443).into()), ..ended };
+    let text = learnt(None, From::Line, &[ended.clone(), ended.clone()]);
+    let expected = "  - id: pinned.test  # 2 requests\n    host: pinned.test\n    tls: passthrough\n    private_cidrs: [\"10.1.2.3/32\"]\n";
+    assert!(text.ends_with(expected), "{text}");
+    assert_eq!(learnt(Some(&text), From::Line, &[ended]), text);
+}
+
+#[test]
+fn what_a_cluster_refused_is_a_comment_with_what_would_allow_it() {
+    let refused = |method: &str, url: &str, code| {
+        let record = Request::new(method, url).decision(0);
+        Record { verdict: Verdict::Denied, code: Some(code), ..record }
+    };
+    let records = [
+        connect("evil.test", 443, Verdict::Denied, Some(Code::HostNotAllowed)),
+        refused("POST", "https://a.test/items", Code::RequestNotAllowed),
+        refused("GET", "https://a.test/denied", Code::RequestDenied),
+        refused("GET", "http://b.test/x", Code::HostNotAllowed),
+    ];
+    let text = learnt(None, From::Line, &records);
+    assert!(Policy::parse(text.as_bytes()).unwrap().rules().is_empty(), "{text}");
+    for comment in [
+        "# Not learnt: a.test:443: request_denied, 1 request\n",
+        "# Refused: evil.test:443. This destination would allow it:\n#   - id: evil.test  # 1 request\n#     host: evil.test\n",
+        "#     # any method and path, as none was seen\n",
+        "#     scheme: http\n#     allow:\n#       - methods: [GET]  # 1 request\n#         paths:\n#           - \"/x\"  # 1 request\n",
+    ] {
+        assert!(text.contains(comment), "{comment}{text}");
+    }
+    // Without the marks of comments, that is a policy.
+    let shown: Vec<_> =
+        text.lines().filter_map(|line| line.strip_prefix("#   ")).map(|line| format!("  {line}\n")).collect();
+    let policy = Policy::parse(format!("version: 1\ndestinations:\n{}", shown.concat()).as_bytes()).unwrap();
+    assert_eq!(policy.rules().len(), 3);
+    let base = "version: 1\ndestinations:\n  - {id: a, host: a.test, allow: [{methods: [GET]}]}\n  - {id: evil, host: evil.test}\n";
+    let text = learnt(Some(base), From::Line, &records);
+    assert!(text.starts_with(base) && !text.contains("evil.test:443"), "{text}");
+    let comment = "# Refused by the destination a. These entries in its allow list would allow it:\n#     - methods: [POST]  # 1 request\n";
+    assert!(text.contains(comment), "{text}");
+    assert_eq!(learnt(Some(&text), From::Line, &records), text, "comments are not repeated");
+    let more = [refused("PUT", "https://a.test/other", Code::RequestNotAllowed)];
+    let text = learnt(Some(&text), From::Line, &more);
+    assert!(
+        text.ends_with("#     - methods: [PUT]  # 1 request\n#       paths:\n#         - \"/other\"  # 1 request\n"),
+        "{text}"
+    );
+}
