@@ -138,15 +138,20 @@ impl Policy {
             Some(address) => Some(range_of(address)?),
             None => None,
         };
-        let addition =
-            || Addition::Destination { id: self.free_id(destination), destination: destination.clone(), range };
+        let addition = || Addition::Destination {
+            id: self.free_id(destination, &|_| false),
+            destination: destination.clone(),
+            range,
+        };
         (!self.is_absent()).then(addition)
     }
 
-    /// The host with what tells its destinations apart; the end of a long one.
-    fn free_id(&self, destination: &Destination) -> String {
+    /// An id that no rule has, and that is not taken otherwise: the host with what tells its destinations apart; the end of
+    /// a long one.
+    #[must_use]
+    pub fn free_id(&self, destination: &Destination, is_taken: &dyn Fn(&str) -> bool) -> String {
         let Destination { scheme, host, port } = destination;
-        let is_free = |id: &str| !self.index.has_id(id);
+        let is_free = |id: &str| !self.index.has_id(id) && !is_taken(id);
         let allowed = |char: char| char.is_ascii_alphanumeric() || "-_.".contains(char);
         let host: String = host.to_string().trim_matches(['[', ']']).replace(|char| !allowed(char), "-");
         let mut suffix = if *scheme == Scheme::Http { "-http".to_owned() } else { String::new() };
@@ -236,7 +241,8 @@ fn destination_yaml(id: &str, destination: &Destination, range: Option<IpNet>) -
 
 /// A text of an id, a host, a method or a range, none of which has a quote or a backslash, in quotes where YAML could take
 /// it for something else.
-fn scalar(text: &str) -> String {
+#[must_use]
+pub fn scalar(text: &str) -> String {
     let is_plain = text.starts_with(|first: char| first.is_ascii_alphanumeric())
         && text.chars().all(|char| char.is_ascii_alphanumeric() || "-_./".contains(char))
         && !text.eq_ignore_ascii_case("null");

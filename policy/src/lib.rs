@@ -31,7 +31,7 @@ use aws_lc_rs::digest;
 use http::Method;
 use ipnet::IpNet;
 
-pub use self::addition::Addition;
+pub use self::addition::{Addition, scalar};
 pub use self::code::Code;
 use self::destination::{Destination, Host, Scheme};
 use self::document::Document;

@@ -24,7 +24,7 @@ use ipnet::IpNet;
 use sandgate_policy::{Policy, PolicyErrors};
 
 use crate::audit::Observer;
-use addition::Additions;
+use addition::{Additions, Ranges};
 use file::PolicyFile;
 use learner::Learner;
 use observation::Observation;
@@ -80,10 +80,10 @@ impl Learning {
     pub fn finish(self) -> anyhow::Result<Learnt> {
         let mut learner = locked(&self.learner);
         learner.finish();
-        match write(&self.file, &learner, &self.ranges) {
+        match write(&self.file, &learner, Ranges::These(&self.ranges)) {
             Ok(learnt) => Ok(learnt),
             Err(error) => {
-                let additions = Additions::of(&learner, &Policy::deny_all(), &self.ranges);
+                let additions = Additions::of(&learner, &Policy::deny_all(), Ranges::These(&self.ranges));
                 let text = document::new(&additions)?;
                 let kept = file::keep(&text).with_context(|| format!("{error:#}"))?;
                 Err(error.context(format!("what was learnt is in {}", kept.display())))
@@ -121,9 +121,9 @@ pub fn from_logs(
     }
     learner.finish();
     match &file {
-        Some(file) => write(file, &learner, &[]),
+        Some(file) => write(file, &learner, Ranges::Each),
         None => {
-            let additions = Additions::of(&learner, &Policy::deny_all(), &[]);
+            let additions = Additions::of(&learner, &Policy::deny_all(), Ranges::Each);
             out.write_all(document::new(&additions)?.as_bytes()).context("the policy cannot be written")?;
             Ok(Learnt::new(&additions, None))
         }
@@ -131,7 +131,7 @@ pub fn from_logs(
 }
 
 /// Extends the file as it is now: somebody may have changed it since it was opened.
-fn write(file: &PolicyFile, learner: &Learner, ranges: &[IpNet]) -> anyhow::Result<Learnt> {
+fn write(file: &PolicyFile, learner: &Learner, ranges: Ranges<'_>) -> anyhow::Result<Learnt> {
     let text = file.read()?;
     let base = parse(file, text.as_deref())?;
     let additions = Additions::of(learner, &base, ranges);

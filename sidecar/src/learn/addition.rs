@@ -1,9 +1,10 @@
 //! What a policy lacks to allow what was seen: whole destinations, entries for the allow lists of those that it has, and
 //! comments. What is added allows as little as the lists can say.
 
+use std::net::IpAddr;
+
 use http::Method;
 use ipnet::IpNet;
-use sandgate_policy::destination::Scheme;
 use sandgate_policy::{Policy, Rule, Tls};
 
 use super::fold::{Count, KEPT, Paths, fold, put};
@@ -14,8 +15,6 @@ use crate::refusal::Code;
 
 /// The code of a method that is not known, where the destination has to do without paths.
 pub(super) const ANY_METHOD: &str = "any_method";
-/// The longest id (docs/policy.md).
-const MAX_ID: usize = 63;
 
 /// An entry of an allow list.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +46,24 @@ pub(super) struct Destination {
     /// Empty where everything is allowed.
     pub(super) allow: Vec<Entry>,
     pub(super) requests: u64,
+}
+
+/// How a private address that was dialled is listed.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Ranges<'a> {
+    /// By these, and not at all where none has it: then it is that of a proxy on the way.
+    These(&'a [IpNet]),
+    /// By itself.
+    Each,
+}
+
+impl Ranges<'_> {
+    fn of(self, address: IpAddr) -> Option<IpNet> {
+        match self {
+            Self::These(ranges) => ranges.iter().find(|range| range.contains(&address)).copied(),
+            Self::Each => Some(address.into()),
+        }
+    }
 }
 
 /// Everything that is to be added.
@@ -96,25 +113,25 @@ impl Additions {
         (hosts.len(), self.destinations.iter().map(of_new).sum::<usize>() + of_known.sum::<usize>())
     }
 
-    /// What `base` lacks. `ranges` are what private addresses are listed by.
-    pub(super) fn of(learner: &Learner, base: &Policy, ranges: &[IpNet]) -> Self {
+    /// What `base` lacks.
+    pub(super) fn of(learner: &Learner, base: &Policy, ranges: Ranges<'_>) -> Self {
         let mut additions = Self { left_out: learner.seen.left_out + learner.refused.left_out, ..Self::default() };
         additions.notes = learner.notes.iter().map(|((place, code), count)| (place.clone(), *code, *count)).collect();
-        let mut ids: Vec<String> = base.rules().iter().map(|rule| rule.id.to_string()).collect();
+        let mut ids = Vec::new();
         additions.learn(&learner.seen, base, ranges, &mut ids);
         additions.refuse(&learner.refused, base, &mut ids);
         additions.notes.sort();
         additions
     }
 
-    fn learn(&mut self, seen: &Seen, base: &Policy, ranges: &[IpNet], ids: &mut Vec<String>) {
+    fn learn(&mut self, seen: &Seen, base: &Policy, ranges: Ranges<'_>, ids: &mut Vec<String>) {
         for (place, asked) in &seen.places {
             match answers(base, place) {
                 None if asked.requests() > 0 => {
                     if asked.tunnels > 0 && !asked.methods.is_empty() {
                         self.notes.push((authority_of(place), ALSO_PASSTHROUGH, asked.tunnels));
                     }
-                    let mut new = new(place, asked, ranges, ids);
+                    let mut new = new(place, asked, ranges, &mut (base, ids));
                     if asked.methods.is_empty() {
                         (new.is_passthrough, new.remark) = (true, None);
                     }
@@ -162,7 +179,7 @@ impl Additions {
     fn refuse(&mut self, refused: &Seen, base: &Policy, ids: &mut Vec<String>) {
         for (place, asked) in refused.places.iter().filter(|(_, asked)| asked.requests() > 0) {
             let refused = match answers(base, place) {
-                None => Refused::Destination(new(place, asked, &[], ids)),
+                None => Refused::Destination(new(place, asked, Ranges::These(&[]), &mut (base, ids))),
                 Some((_, rule)) => Refused::Entries((&*rule.id).into(), entries(asked, asked.unjudged, Some(rule))),
             };
             self.refused.push(refused);
@@ -186,7 +203,8 @@ const NO_METHOD: &str =
 const NO_PATHS: &str = "any path, as one was asked for that no list of paths allows";
 const NOT_SEEN: &str = "any method and path, as none was seen";
 
-fn new(place: &Place, asked: &Asked, ranges: &[IpNet], ids: &mut Vec<String>) -> Destination {
+/// A destination for what was asked. `taken` are the policy, and the ids that it is yet to get.
+fn new(place: &Place, asked: &Asked, ranges: Ranges<'_>, taken: &mut (&Policy, &mut Vec<String>)) -> Destination {
     let any = asked.unjudged && asked.methods.contains_key("");
     let remark = if any {
         Some(NO_METHOD)
@@ -195,15 +213,15 @@ fn new(place: &Place, asked: &Asked, ranges: &[IpNet], ids: &mut Vec<String>) ->
     } else {
         asked.methods.is_empty().then_some(NOT_SEEN)
     };
-    let listed = |address: &std::net::IpAddr| {
-        let range = ranges.iter().find(|range| range.contains(address));
-        range.copied().unwrap_or_else(|| IpNet::from(*address))
-    };
-    let mut private_cidrs: Vec<IpNet> = asked.addresses.iter().map(listed).collect();
+    let mut private_cidrs: Vec<IpNet> = asked.addresses.iter().filter_map(|address| ranges.of(*address)).collect();
     private_cidrs.sort_unstable();
     private_cidrs.dedup();
+    let (base, ids) = taken;
+    let free_id = |destination| base.free_id(&destination, &|id| ids.iter().any(|taken| taken == id));
+    let id = place.destination().map(free_id).unwrap_or_default();
+    ids.push(id.clone());
     Destination {
-        id: new_id(place, ids),
+        id,
         place: place.clone(),
         private_cidrs,
         is_passthrough: false,
@@ -252,23 +270,6 @@ fn globs<'a>(rule: &'a Rule, method: &'a str) -> impl Iterator<Item = &'a str> {
     let is_for = move |methods: &Vec<Method>| methods.iter().any(|known| known.as_str() == method);
     let entries = entries.filter(move |entry| entry.methods.as_ref().is_none_or(is_for));
     entries.flat_map(|entry| entry.paths.iter().flatten().map(|glob| glob.as_str()))
-}
-
-/// An id that no other destination has: the host, and what is not the default.
-fn new_id(place: &Place, ids: &mut Vec<String>) -> String {
-    let is_allowed = |byte: &char| byte.is_ascii_lowercase() || byte.is_ascii_digit() || "-_.".contains(*byte);
-    let host: String = place.host.replace(':', "-").chars().filter(is_allowed).collect();
-    let is_http = place.scheme == Scheme::Http.as_str();
-    let default = if is_http { Scheme::Http } else { Scheme::Https }.default_port();
-    let mut end = if is_http { "-http".to_owned() } else { String::new() };
-    if place.port != default {
-        end = format!("{end}-{}", place.port);
-    }
-    let with = |end: &str| format!("{}{end}", &host[..host.len().min(MAX_ID - end.len())]);
-    let numbers = (2..).map(|number: u32| with(&format!("{end}-{number}")));
-    let id = std::iter::once(with(&end)).chain(numbers).find(|id| !ids.contains(id)).unwrap_or_default();
-    ids.push(id.clone());
-    id
 }
 
 impl Used {

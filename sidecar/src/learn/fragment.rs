@@ -2,6 +2,7 @@
 //! nothing that a program asked for begins a line, a comment or a value.
 
 use sandgate_policy::destination::Scheme;
+use sandgate_policy::scalar;
 
 use super::addition::{Destination, Entry, Refused, requests_in_words};
 
@@ -104,17 +105,4 @@ pub(super) fn refused(refused: &Refused) -> Vec<String> {
         line.insert_str(0, "# ");
     }
     lines
-}
-
-/// A text as YAML reads it back, plain where nobody could take it for something else. It has neither quotes nor
-/// backslashes nor line breaks: hosts, ids and methods (RFC 9110 5.6.2) have none.
-fn scalar(text: &str) -> String {
-    let is_word = text.starts_with(|first: char| first.is_ascii_alphabetic())
-        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte));
-    let is_value = ["null", "true", "false", "yes", "no", "on", "off", "y", "n"].iter();
-    if is_word && !is_value.into_iter().any(|value| text.eq_ignore_ascii_case(value)) {
-        text.to_owned()
-    } else {
-        ["\"", text, "\""].concat()
-    }
 }

@@ -147,7 +147,7 @@ impl Learner {
             None => {
                 if let Some(asked) = self.seen.at(Place::from(&destination)) {
                     asked.tunnels += 1;
-                    asked.dialled(observation.address);
+                    asked.dialled(destination.port, observation.address);
                 }
             }
             Some(sandgate_policy::Tls::Intercept) => self.note(authority_of(observation), ALSO_PASSTHROUGH),

@@ -1,6 +1,6 @@
 //! What one record of the audit log says, from this process or from a line of another one's.
 
-use std::net::IpAddr;
+use std::net::SocketAddr;
 
 use http::Method;
 use sandgate_policy::destination::{Destination, Host, Scheme};
@@ -23,7 +23,8 @@ pub(super) struct Observation {
     pub(super) path: AskedPath,
     pub(super) verdict: Verdict,
     pub(super) code: Option<Code>,
-    pub(super) address: Option<IpAddr>,
+    /// That of the origin, or of a proxy on the way to it.
+    pub(super) address: Option<SocketAddr>,
     /// Whether the origin began to answer.
     pub(super) answered: bool,
 }
@@ -53,7 +54,7 @@ impl Observation {
             path: AskedPath { text: path.to_owned(), is_whole: true, template: Template::of(path) },
             verdict: record.verdict,
             code: record.code,
-            address: record.address.map(|address| address.ip()),
+            address: record.address,
             answered: record.first_byte.is_some(),
         }
     }
@@ -130,9 +131,7 @@ fn observation(line: &Value) -> Option<Observation> {
         path: AskedPath { text: path.to_owned(), is_whole: false, template: Template::of_logged(path) },
         verdict: verdicts.into_iter().find(|known| known.as_str() == verdict)?,
         code: text(line, "code")?.and_then(|code| Code::ALL.iter().copied().find(|known| known.as_str() == code)),
-        address: text(line, "address")?
-            .and_then(|address| address.parse().ok())
-            .map(|address: std::net::SocketAddr| address.ip()),
+        address: text(line, "address")?.and_then(|address| address.parse().ok()),
         answered: line.get("first_byte_ms").is_some(),
     })
 }

@@ -1,7 +1,7 @@
 //! What was asked for, by destination, method and path: bounded, whatever a program asks for.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use http::Method;
 use sandgate_policy::destination::{Destination, Host, Scheme};
@@ -78,8 +78,10 @@ impl Asked {
         self.tunnels + self.methods.values().map(of_method).sum::<u64>()
     }
 
-    /// Notes an address that was dialled, if it needs a range in the policy.
-    pub(super) fn dialled(&mut self, address: Option<IpAddr>) {
+    /// Notes an address that was dialled, if it needs a range in the policy. One with another port than the destination
+    /// is that of a proxy on the way.
+    pub(super) fn dialled(&mut self, port: u16, address: Option<SocketAddr>) {
+        let address = address.filter(|address| address.port() == port).map(|address| address.ip());
         let is_private = |address: &IpAddr| sandgate_policy::address::judge(*address, &[]).is_err();
         let private = address.filter(is_private).filter(|address| !self.addresses.contains(address));
         if self.addresses.len() < MAX_ADDRESSES {
@@ -111,12 +113,13 @@ impl Seen {
     }
 
     /// Counts a request.
-    pub(super) fn add(&mut self, place: Place, method: Option<&Method>, path: &AskedPath, address: Option<IpAddr>) {
+    pub(super) fn add(&mut self, place: Place, method: Option<&Method>, path: &AskedPath, address: Option<SocketAddr>) {
         // The policy has no way to write a method `*`.
         let method = method.map(Method::as_str).filter(|method| *method != "*").unwrap_or_default();
         let is_full = self.bytes > MAX_BYTES;
+        let port = place.port;
         let Some(asked) = self.at(place) else { return };
-        asked.dialled(address);
+        asked.dialled(port, address);
         if is_full && !asked.knows(method, path) {
             self.left_out += 1;
         } else {

@@ -13,7 +13,7 @@ use http::{Method, StatusCode};
 use sandgate_policy::destination::{Destination, Host, Scheme};
 use sandgate_policy::{Outcome, Policy};
 
-use super::addition::Additions;
+use super::addition::{Additions, Ranges};
 use super::learner::Learner;
 use super::observation::{self, Observation};
 use super::{document, parse};
@@ -85,7 +85,7 @@ fn learnt(text: Option<&str>, from: From, records: &[Record]) -> String {
     let mut learner = Learner::new(base());
     records.iter().for_each(|record| tell(&mut learner, from, record));
     learner.finish();
-    let additions = Additions::of(&learner, &base(), &[]);
+    let additions = Additions::of(&learner, &base(), Ranges::Each);
     let new = match text {
         Some(text) => document::extended(text, &additions),
         None => document::new(&additions),
@@ -154,7 +154,7 @@ fn a_policy_is_sorted_and_says_how_often_each_line_was_used() {
     let text = learnt_of(None, From::Record, &all);
     let expected = r#"version: 1
 destinations:
-  - id: "2001-db8--1"  # 1 request
+  - id: 2001-db8--1  # 1 request
     host: "[2001:db8::1]"
     allow:
       - methods: [GET]  # 1 request

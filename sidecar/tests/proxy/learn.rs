@@ -58,7 +58,8 @@ const ZEN: &str = "curl -sS -o /dev/null https://origin.test:$PORT/zen";
 
 #[tokio::test]
 async fn the_policy_is_written_when_the_command_ends_however_it_ends_and_the_summary_says_so() {
-    for (end, code) in [("exit 0", 0), ("exit 7", 7), ("kill -TERM $PPID; sleep 60", 143), ("kill -KILL $$", 137)] {
+    for (end, code) in [("exit 0", 0), ("exit 7", 7), ("kill -TERM $PPID; exec sleep 60", 143), ("kill -KILL $$", 137)]
+    {
         let place = Place::new().await;
         let script = format!("{ZEN}; test ! -e policy.yaml || exit 99; {end}");
         let output = place.learn(&[], &script).await;
@@ -173,12 +174,12 @@ async fn a_file_that_is_broken_meanwhile_stays_and_what_was_learnt_is_not_lost()
 
 /// The audit lines of a run that let one path through.
 async fn audit_log(place: &Place) -> String {
-    fs::write(place.path("enforced.yaml"), policy_of(&place.origin)).unwrap();
+    fs::write(place.path("enforced.yaml"), policy_of(&place.origin)).expect("the policy is written");
     let (resolve, script) =
         (resolve(&place.origin), format!("{ZEN}; {}; curl -s https://evil.test/", ZEN.replace("/zen", "/upload")));
     let all = ["run", "--no-env", "--policy", "enforced.yaml", "--audit-log", "audit.log", "--resolve", &resolve];
     place.program(&[&all[..], &["--upstream-ca", "roots.pem", "--", "sh", "-c", &script]].concat()).await;
-    fs::read_to_string(place.path("audit.log")).unwrap()
+    fs::read_to_string(place.path("audit.log")).expect("there is a log")
 }
 
 fn policy_of(origin: &Origin) -> String {

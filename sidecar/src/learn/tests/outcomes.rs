@@ -75,6 +75,14 @@ fn a_passthrough_of_a_log_is_learnt_as_one() {
 }
 
 #[test]
+fn the_address_of_a_proxy_on_the_way_is_not_that_of_the_host() {
+    let request = Request::new("GET", "https://a.test/");
+    let through = |port| Record { address: Some(([10, 0, 0, 9], port).into()), ..request.end(0) };
+    assert!(!learnt(None, From::Line, &[through(3128)]).contains("private_cidrs"));
+    assert!(learnt(None, From::Line, &[through(443)]).contains("    private_cidrs: [\"10.0.0.9/32\"]\n"));
+}
+
+#[test]
 fn what_a_cluster_refused_is_a_comment_with_what_would_allow_it() {
     let refused = |method: &str, url: &str, code| {
         let record = Request::new(method, url).decision(0);
