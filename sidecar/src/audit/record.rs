@@ -328,6 +328,7 @@ mod tests {
             request: Some(3),
             method: Some(Method::GET),
             path: Some(LoggedPath::of("/a?secret")),
+            whole_path: Some(WholePath(PathAndQuery::from_static("/whole?secret"))),
             rule: Some("a".into()),
             code: Some(Code::ResponseTimeout),
             status: Some(StatusCode::GATEWAY_TIMEOUT),
@@ -345,6 +346,7 @@ mod tests {
             "verdict": "allowed", "code": "response_timeout", "status": 504, "address": "192.0.2.1:8443",
             "bytes_up": 1, "bytes_down": 2, "total_ms": 1.234, "connect_ms": 0.5, "first_byte_ms": 1000.0, "lost": 9,
         });
+        assert!(!format!("{record:?}").contains("secret"));
         let line = line(&record, 9);
         assert_eq!(line, expected);
         let page = include_str!("../../../docs/audit.md");

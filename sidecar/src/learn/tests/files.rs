@@ -138,7 +138,7 @@ fn nothing_new_leaves_the_file_as_it_is() {
     assert_eq!(learnt_of(Some(text), From::Record, &[]), text);
 }
 
-/// Every file that a test of the policy reads, extended by a host that it has and one that it has not.
+/// Files put together of parts, extended by a host that they have and one that they have not.
 #[test]
 fn files_of_any_form_are_extended_and_stay_what_they_were() {
     let lists = [
@@ -173,5 +173,35 @@ fn files_of_any_form_are_extended_and_stay_what_they_were() {
                 assert_eq!(changed.len(), expected, "{changed:?}\n{text}\n{extended}");
             }
         }
+    }
+}
+
+/// The files of the policy's fuzzing, and those of the documentation.
+fn policies() -> Vec<String> {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let seeds = std::fs::read_dir(root.join("fuzz/seeds/policy")).unwrap();
+    let mut texts: Vec<_> = seeds.filter_map(|seed| std::fs::read_to_string(seed.unwrap().path()).ok()).collect();
+    for page in ["README.md", "docs/policy.md", "docs/learn.md"] {
+        let page = std::fs::read_to_string(root.join(page)).unwrap();
+        texts.extend(page.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next()).map(str::to_owned));
+    }
+    texts.retain(|text| Policy::parse(text.as_bytes()).is_ok());
+    texts
+}
+
+#[test]
+fn policies_that_people_and_fuzzers_write_are_extended() {
+    let policies = policies();
+    assert!(policies.len() > 5, "{policies:?}");
+    for text in policies {
+        let known: Vec<_> = Policy::parse(text.as_bytes()).unwrap().rules().to_vec();
+        let all = requests(&[("PATCH", "https://new.test:4711/zen"), ("PATCH", "https://api.github.com:4711/zen")]);
+        let extended = learnt_of(Some(&text), From::Record, &all);
+        let rules = Policy::parse(extended.as_bytes()).unwrap().rules().to_vec();
+        for (before, after) in known.iter().zip(&rules) {
+            assert_eq!(before.pattern, after.pattern, "{text}\n{extended}");
+            assert_eq!(before.limits, after.limits, "{text}\n{extended}");
+        }
+        assert_eq!(learnt_of(Some(&extended), From::Record, &all), extended, "again");
     }
 }
