@@ -3,7 +3,7 @@
 
 mod advice;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write;
 
 use sandgate_policy::destination::Scheme;
@@ -115,8 +115,8 @@ impl Told {
 pub struct Tally {
     source: Source,
     lines: BTreeMap<Line, Told>,
-    /// Requests whose refusal was counted when it was decided, and whose end is still to come.
-    decided: HashSet<u64>,
+    /// Requests that were counted when they were decided, as what, and whose end is still to come.
+    decided: HashMap<u64, Outcome>,
     /// What was asked of hosts beyond the most that are told apart.
     unlisted: u64,
 }
@@ -132,20 +132,24 @@ impl Tally {
     /// so that a host whose tunnel came to nothing is seen too.
     pub fn add(&mut self, record: &Record) {
         let is_decision = record.kind == Kind::Decision;
-        let was_decided = !is_decision && record.request.is_some_and(|request| self.decided.remove(&request));
         let outcome = match (record.verdict, record.code) {
             (Verdict::Denied, _) => Outcome::Refused,
             (Verdict::Audited, _) => Outcome::Audited,
             (Verdict::Allowed, Some(_)) => Outcome::Failed,
             (Verdict::Allowed, None) => Outcome::Allowed,
         };
+        // An audited request may still be refused for its address.
+        let was_decided = !is_decision
+            && record
+                .request
+                .is_some_and(|request| self.decided.remove(&request).is_some_and(|counted| counted == outcome));
         let count = match outcome {
             Outcome::Refused | Outcome::Audited => u64::from(!was_decided),
             Outcome::Failed => 1,
             Outcome::Allowed => u64::from(!is_decision),
         };
         if is_decision && matches!(outcome, Outcome::Refused | Outcome::Audited) && self.decided.len() < MAX_HOSTS {
-            self.decided.extend(record.request);
+            self.decided.extend(record.request.map(|request| (request, outcome)));
         }
         if !was_decided {
             let advice = record.addition.as_ref().and_then(|addition| Advice::of(addition, self.source));

@@ -138,3 +138,16 @@ fn what_was_learnt_is_said_in_the_form_of_the_summary() {
     let nothing = Learnt { hosts: 0, rules: 0, ..learnt };
     assert_eq!(nothing.to_string(), "learnt nothing new: policy.yaml");
 }
+
+#[test]
+fn an_audited_request_that_is_refused_for_its_address_is_told_as_both() {
+    let tally = tally(&[
+        record(Kind::Decision, 1, "inner.test", Verdict::Audited, Some(Code::HostNotAllowed)),
+        record(Kind::Request, 1, "inner.test", Verdict::Denied, Some(Code::AddressNotAllowed)),
+        record(Kind::Decision, 2, "a.test", Verdict::Audited, Some(Code::HostNotAllowed)),
+        record(Kind::Request, 2, "a.test", Verdict::Audited, Some(Code::HostNotAllowed)),
+    ]);
+    let told: Vec<_> = tally.told().map(|(line, told)| (line.verdict, line.host.as_str(), told.requests)).collect();
+    let audited = Outcome::Audited;
+    assert_eq!(told, [(audited, "a.test", 1), (audited, "inner.test", 1), (Outcome::Refused, "inner.test", 1)]);
+}
