@@ -16,12 +16,17 @@ const MAX_WORDS: usize = 220;
 
 /// Writes the page: into docs where `UPDATE_DOCS` asks for that, else into `target/clients`, to be looked at.
 pub(crate) fn write(places: &Places, rows: &[Row]) -> anyhow::Result<()> {
-    let update = std::env::var_os("UPDATE_DOCS").is_some();
+    let update = is_updated();
     let path = if update { places.sources.join("../docs/clients.md") } else { places.installed.join("clients.md") };
     std::fs::write(&path, page(places, rows)).with_context(|| path.display().to_string())?;
     let (docs, here) = ("docs/clients.md", "target/clients/clients.md");
     say(&format!("\nthe page of this run: {}", if update { docs } else { here }));
     Ok(())
+}
+
+/// Whether docs/clients.md is to be written anew.
+pub(crate) fn is_updated() -> bool {
+    std::env::var_os("UPDATE_DOCS").is_some()
 }
 
 fn page(places: &Places, rows: &[Row]) -> String {
