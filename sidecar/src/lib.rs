@@ -28,6 +28,7 @@ pub mod meter;
 pub mod metrics;
 pub mod pace;
 pub mod passthrough;
+pub mod program;
 pub mod proxy;
 pub mod refusal;
 pub mod relay;

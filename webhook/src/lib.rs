@@ -29,6 +29,7 @@ pub mod patch;
 pub mod plan;
 pub mod pod;
 pub mod policies;
+pub mod program;
 pub mod reason;
 pub mod rendering;
 pub mod renderings;
