@@ -12,7 +12,7 @@ use crate::report::{Row, say};
 use crate::stage::Attempt;
 
 /// The longest piece of a client's own words, in characters.
-const MAX_WORDS: usize = 220;
+const MAX_WORDS: usize = 420;
 
 /// Writes the page: into docs where `UPDATE_DOCS` asks for that, else into `target/clients`, to be looked at.
 pub(crate) fn write(places: &Places, rows: &[Row]) -> anyhow::Result<()> {

@@ -57,10 +57,10 @@ fn is_section(link: &str) -> bool {
     anchor.is_empty() || headings.any(|heading| slug(heading.trim()) == anchor)
 }
 
-/// A heading as links name it: lower case, hyphens for spaces, and no punctuation.
+/// A heading as links name it: lower case, hyphens for spaces, and no punctuation but underscores.
 fn slug(heading: &str) -> String {
     let heading = heading.to_lowercase().replace(' ', "-");
-    heading.chars().filter(|letter| letter.is_alphanumeric() || *letter == '-').collect()
+    heading.chars().filter(|letter| letter.is_alphanumeric() || matches!(letter, '-' | '_')).collect()
 }
 
 /// Whether `file::function` is a test: the function stands below an attribute that makes it one or in a table of
