@@ -17,7 +17,7 @@ demo: ## build, and show a pod that gets its sidecar, an allowed and a refused r
 test: test-tools api-server ## run every test that needs no cluster
 	@CARGO='$(CARGO)' scripts/test
 
-clients: ## 60 real clients behind the proxy, as root; fails where one is worse off than in docs/clients.md; CLIENT='pip' for some
+clients: ## sixty real clients behind the proxy, as root; fails where one is worse off than in docs/clients.md; CLIENT='pip' for some
 	@clients/run $(if $(CLIENT),$(call quote,CLIENT))
 
 e2e: ## the images on a real cluster, from nothing to gone; TEST='words' for the tests with these words in their names

@@ -1,4 +1,5 @@
-//! docs/clients.md, made from a run: what people read of it, and what the next run is compared with.
+//! docs/clients.md, made from a run: what people read of it, and what the next run is compared with. The texts in `page/`
+//! are pieces of it, so their links are those of docs/.
 
 use std::fmt::Write as _;
 

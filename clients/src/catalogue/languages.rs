@@ -27,8 +27,8 @@ pub(super) const CLIENTS: &[Client] = &[
     client("PHP curl", PHP, &["php", "programs/other/curl.php"]).probed(),
     client("PHP streams", PHP, &["php", "programs/other/streams.php"]).remedy(
         "`fopen` and `file_get_contents` read no variables. Name the proxy in a context: \
-         `stream_context_create([\"http\" => [\"proxy\" => \"tcp://127.0.0.1:8080\"]])`, the row below; or \
-         use PHP's curl.",
+         `stream_context_create([\"http\" => [\"proxy\" => \"tcp://127.0.0.1:8080\", \
+         \"request_fulluri\" => true]])`, the row below; or use PHP's curl.",
     ),
     client("PHP streams, context", PHP, &["php", "programs/other/streams-context.php"]).whole(),
     client(

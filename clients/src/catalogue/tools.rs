@@ -31,9 +31,10 @@ pub(super) const CLIENTS: &[Client] = &[
     client("gem", Version::Printed(&["gem", "--version"]), &["sh", "-e", "programs/shell/gem.sh"]).whole(),
     client("Chromium, headless", CHROMIUM, &["sh", "-e", "programs/shell/chromium.sh"]).whole().remedy(
         "it takes the proxy from the variables, and its roots from no file. Put the CA into the database of \
-         its user: `certutil -d sql:$HOME/.pki/nssdb -A -t C,, -n sandgate -i $NODE_EXTRA_CA_CERTS` (package \
-         `libnss3-tools`; `-N --empty-password` first where there is none). Node's Playwright and Puppeteer \
-         start the same browser.",
+         its user: `mkdir -p $HOME/.pki/nssdb`, then with certutil of the package `libnss3-tools` \
+         `certutil -d sql:$HOME/.pki/nssdb -N --empty-password` where there is none yet, and \
+         `certutil -d sql:$HOME/.pki/nssdb -A -t C,, -n sandgate -i $NODE_EXTRA_CA_CERTS`. Playwright and \
+         Puppeteer start the same browser.",
     ),
     client("Chromium, with the CA in its database", CHROMIUM, &["sh", "-e", "programs/shell/chromium-nss.sh"]).whole(),
     client("curl, bundle over Debian's", CURL, &["sh", "-e", "programs/shell/curl-store.sh"]),
