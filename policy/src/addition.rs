@@ -25,7 +25,8 @@ const MAX_SEGMENT_BYTES: usize = 24;
 const MAX_GLOB_BYTES: usize = 200;
 /// The most `*` before the end becomes `/**`: a glob has at most 16.
 const MAX_WILDCARDS: usize = 14;
-/// How many segments stand before `/**`: a path that is odd enough to need it sooner is not worth a rule that wide.
+/// How many segments, none of them empty or with a `*`, stand before `/**`: a path that is odd enough to need it sooner
+/// is not worth a rule that wide.
 const MIN_SEGMENTS: usize = 4;
 
 /// What to add to a policy, so that it allows one request or CONNECT.
@@ -187,12 +188,13 @@ fn glob(path: &str) -> Option<String> {
         return Some("/".to_owned());
     }
     let mut glob = String::new();
-    for (index, segment) in path.split('/').skip(1).enumerate() {
+    for segment in path.split('/').skip(1) {
         let written = written(segment);
         let wildcards = glob.matches('*').count() + written.matches('*').count();
         if glob.len() + written.len() > MAX_GLOB_BYTES || wildcards > MAX_WILDCARDS {
+            let named = glob.split('/').filter(|segment| !segment.is_empty() && !segment.contains('*')).count();
             glob.push_str("/**");
-            return (index >= MIN_SEGMENTS).then_some(glob);
+            return (named >= MIN_SEGMENTS).then_some(glob);
         }
         glob.push('/');
         glob.push_str(&written);
@@ -325,6 +327,8 @@ destinations:
     #[test]
     fn what_is_refused_on_purpose_or_cannot_be_written_has_none() {
         let no_end = format!("/{}", "a%2F".repeat(100));
+        let (secret, slashes) = (format!("/{}", "a".repeat(25)).repeat(4), "%2F".repeat(70));
+        let (unnamed, empty) = (format!("{secret}/{slashes}"), format!("/////{slashes}"));
         for (method, path) in [
             ("GET", "/secret/x"),
             ("GET", "/secret%2Fx"),
@@ -332,6 +336,8 @@ destinations:
             ("*", "/x"),
             ("METHODS-HAVE-24-BYTES-AT-MOST", "/x"),
             ("GET", &no_end),
+            ("GET", &unnamed),
+            ("GET", &empty),
         ] {
             assert_eq!(addition("https://api.test", method, path), None, "{method} {path}");
         }

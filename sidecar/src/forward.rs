@@ -87,6 +87,10 @@ fn check_head(engine: &Engine, destination: &Destination, head: &Parts) -> Resul
     if head.headers.len() > engine.settings.max_head_fields {
         return Err(Refusal::new(Code::HeadTooLarge, destination));
     }
+    // RFC 9112 3.2.4: no path, and only OPTIONS may have none. A policy could say nothing of it.
+    if head.uri.path() == "*" && head.method != Method::OPTIONS {
+        return Err(Refusal::new(Code::BadRequest, destination).with_detail("only OPTIONS has * as its target"));
+    }
     target::check(destination, head)
 }
 

@@ -2,7 +2,7 @@
 
 use super::addition::{ANY_METHOD, Additions, Refused, requests_in_words};
 use super::fragment;
-use super::learner::{ALSO_PASSTHROUGH, NO_REQUEST};
+use super::learner::{ALSO_PASSTHROUGH, DECISION_MISSING, NO_REQUEST, NOT_ENDED, UNNAMED};
 
 /// The most comments on what was not learnt, and on what was refused.
 const MAX_COMMENTS: usize = 200;
@@ -47,6 +47,9 @@ fn words(code: &'static str) -> &'static str {
         NO_REQUEST => "there were tunnels to it, and no request in them",
         ALSO_PASSTHROUGH => "a passthrough, beside requests that were seen",
         ANY_METHOD => "a method that no entry can name, and its destination judges no paths",
+        NOT_ENDED => "a request had not ended",
+        UNNAMED => "a method or target that no entry can name",
+        DECISION_MISSING => "its decision is missing",
         code => code,
     }
 }

@@ -20,6 +20,8 @@ pub(super) struct PolicyFile {
     named: PathBuf,
     /// Where it is, links followed.
     path: PathBuf,
+    /// Device and inode of its directory: a program that runs meanwhile may put another in its place.
+    directory: Option<(u64, u64)>,
     text: Option<String>,
 }
 
@@ -34,7 +36,8 @@ impl PolicyFile {
             Err(error) if error.kind() == ErrorKind::NotFound => std::path::absolute(named)?,
             Err(error) => return Err(error).with_context(|| format!("cannot read {}", named.display())),
         };
-        let file = Self { named: named.to_owned(), path, text: None };
+        let directory = identity(&path).ok();
+        let file = Self { named: named.to_owned(), path, directory, text: None };
         let text = file.read()?;
         if text.is_some() && fs::metadata(&file.path)?.permissions().readonly() {
             bail!("{} is read-only: make it writable (chmod u+w) to have it extended", named.display());
@@ -67,6 +70,9 @@ impl PolicyFile {
 
     /// Puts `text` in its place.
     pub(super) fn replace(&self, text: &str) -> io::Result<()> {
+        if self.directory != Some(identity(&self.path)?) {
+            return Err(io::Error::other("its directory is another one than when the command was started"));
+        }
         let mut aside = self.aside()?;
         aside.write_all(text.as_bytes())?;
         if let Ok(known) = fs::metadata(&self.path) {
@@ -88,6 +94,12 @@ impl PolicyFile {
         let directory = self.path.parent().unwrap_or(Path::new("/"));
         Builder::new().prefix(".sandgate-learn-").permissions(Permissions::from_mode(NEW_MODE)).tempfile_in(directory)
     }
+}
+
+/// Which directory a file is in, whatever that is called.
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    let directory = fs::metadata(path.parent().unwrap_or(Path::new("/")))?;
+    Ok((directory.dev(), directory.ino()))
 }
 
 /// Writes a text to a new file in the directory for temporary ones, where it stays.
@@ -120,6 +132,21 @@ mod tests {
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o640);
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 2, "something was left behind");
+    }
+
+    #[test]
+    fn another_directory_in_its_place_is_not_written_to() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        fs::create_dir(path("project")).unwrap();
+        fs::create_dir(path("other")).unwrap();
+        fs::write(path("other/policy.yaml"), TEXT).unwrap();
+        let file = PolicyFile::open(&path("project/policy.yaml")).unwrap();
+        fs::rename(path("project"), path("moved")).unwrap();
+        symlink("other", path("project")).unwrap();
+        let error = file.replace("new").unwrap_err().to_string();
+        assert!(error.contains("its directory is another one"), "{error}");
+        assert_eq!(fs::read_to_string(path("other/policy.yaml")).unwrap(), TEXT);
     }
 
     #[test]

@@ -18,8 +18,18 @@ const MAX_PENDING: usize = 4_096;
 const MAX_NOTES: usize = 1_000;
 /// The code of a host to which there were tunnels, and no request in them.
 pub(super) const NO_REQUEST: &str = "no_request";
+/// The code of a request whose end did not come, to a host of which nothing else is known: it may not have been reached.
+pub(super) const NOT_ENDED: &str = "not_ended";
+/// The code of a method or target that no entry can name: `*`.
+pub(super) const UNNAMED: &str = "no_entry_can_name_it";
+/// The code of a request of audit mode whose end hides what the policy would have said, and whose decision is not there.
+pub(super) const DECISION_MISSING: &str = "decision_missing";
 /// The code of a passthrough to a host that is intercepted too.
 pub(super) const ALSO_PASSTHROUGH: &str = "also_passthrough";
+
+/// What a policy says of a request that it does not allow.
+const OF_POLICY: [Code; 5] =
+    [Code::HostNotAllowed, Code::PortNotAllowed, Code::RequestNotAllowed, Code::RequestDenied, Code::BadPath];
 
 /// Collects what was asked for, beside what a policy allows already.
 #[derive(Debug)]
@@ -66,8 +76,7 @@ impl Learner {
     /// Learns what has not ended.
     pub(super) fn finish(&mut self) {
         for decision in std::mem::take(&mut self.pending).into_values() {
-            let code = decision.code;
-            self.settle_as(&decision, code, true);
+            self.settle_unended(&decision);
         }
         for ((authority, _), used) in std::mem::take(&mut self.tunnels) {
             if used == 0 {
@@ -81,8 +90,23 @@ impl Learner {
             // The same number again is that of a sidecar that was started again, and whose old requests never ended.
             let lost = self.pending.insert((source.into(), request), decision);
             if let Some(lost) = lost {
-                self.settle_as(&lost, lost.code, true);
+                self.settle_unended(&lost);
             }
+        } else {
+            self.seen.left_out += 1;
+        }
+    }
+
+    /// Nobody knows whether it was sent; but it was asked of a host that others reached, or that the policy lists.
+    fn settle_unended(&mut self, decision: &Observation) {
+        let is_known = decision.destination().is_some_and(|destination| {
+            self.seen.places.contains_key(&Place::from(&destination))
+                || self.base.judge_request(&destination, &Method::GET, "/").rule.is_some()
+        });
+        if is_known {
+            self.settle_as(decision, decision.code, true);
+        } else {
+            self.note(authority_of(decision), NOT_ENDED);
         }
     }
 
@@ -103,6 +127,11 @@ impl Learner {
         // Whoever goes away has asked all the same: so does every reader of an endless stream.
         let was_sent = observation.code == Some(Code::ClientClosed) && observation.address.is_some();
         let worked = observation.verdict != Verdict::Denied && (observation.answered || was_sent);
+        let is_of_policy = |code: Code| OF_POLICY.contains(&code);
+        if worked && observation.verdict == Verdict::Audited && !decided.or(observation.code).is_some_and(is_of_policy)
+        {
+            return self.note(authority_of(observation), DECISION_MISSING);
+        }
         self.settle_as(observation, decided.or(observation.code), worked);
     }
 
@@ -121,6 +150,9 @@ impl Learner {
             return self.note(authority_of(observation), Code::RequestDenied.as_str());
         }
         let Some(destination) = observation.destination() else { return };
+        if !can_be_named(observation) {
+            return self.note(authority_of(observation), UNNAMED);
+        }
         match lacks(&self.base, &destination, observation.method.as_ref(), &path) {
             Some(Code::RequestDenied) => self.note(authority_of(observation), Code::RequestDenied.as_str()),
             Some(_) => {
@@ -138,7 +170,9 @@ impl Learner {
     }
 
     fn pass_through(&mut self, observation: &Observation) {
-        let Some(destination) = observation.destination() else { return };
+        // Without TLS there is none: no sidecar writes such a line.
+        let destination = observation.destination().filter(|destination| destination.scheme == Scheme::Https);
+        let Some(destination) = destination else { return };
         if observation.address.is_none() {
             return self.note(authority_of(observation), observation.code.map_or("unknown", Code::as_str));
         }
@@ -173,6 +207,9 @@ impl Learner {
             }
             return;
         };
+        if !can_be_named(observation) {
+            return self.note(authority_of(observation), UNNAMED);
+        }
         match lacks(&self.base, &destination, observation.method.as_ref(), &observation.path) {
             None => {}
             Some(Code::RequestDenied) => self.note(authority_of(observation), Code::RequestDenied.as_str()),
@@ -187,6 +224,13 @@ impl Learner {
             self.seen.left_out += 1;
         }
     }
+}
+
+/// Whether an entry can be written for it: a policy has no way to write a method `*`, and `*` in place of a path goes with
+/// OPTIONS alone (RFC 9112 3.2.4).
+fn can_be_named(observation: &Observation) -> bool {
+    let is = |known: &str| observation.method.as_ref().is_some_and(|method| method.as_str() == known);
+    !is("*") && (observation.path.text != "*" || is(Method::OPTIONS.as_str()))
 }
 
 /// Counts under a key, unless there are too many; `false` then.

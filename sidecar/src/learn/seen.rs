@@ -114,8 +114,7 @@ impl Seen {
 
     /// Counts a request.
     pub(super) fn add(&mut self, place: Place, method: Option<&Method>, path: &AskedPath, address: Option<SocketAddr>) {
-        // The policy has no way to write a method `*`.
-        let method = method.map(Method::as_str).filter(|method| *method != "*").unwrap_or_default();
+        let method = method.map(Method::as_str).unwrap_or_default();
         let is_full = self.bytes > MAX_BYTES;
         let port = place.port;
         let Some(asked) = self.at(place) else { return };

@@ -70,6 +70,16 @@ async fn with_both_framings_chunked_alone_holds_and_the_connection_closes() {
 }
 
 #[tokio::test]
+async fn an_asterisk_in_place_of_a_path_goes_with_options_alone() {
+    let (origin, setup) = beside_http1().await;
+    let ask = |method: &str| format!("{method} * HTTP/1.1\r\nHost: origin.test:{}\r\n\r\n", origin.port());
+    all_refused(&origin, &setup, ["GET", "DELETE", "POST"].map(ask)).await;
+    setup.raw_in_tunnel(&origin, ask("OPTIONS").as_bytes()).await;
+    let last = origin.requests().pop().unwrap();
+    assert_eq!((last.head.method.as_str(), last.head.target.as_str()), ("OPTIONS", "*"));
+}
+
+#[tokio::test]
 async fn different_or_malformed_lengths_are_refused() {
     let (origin, setup) = beside_http1().await;
     let body = format!("hello{HIDDEN}");

@@ -30,14 +30,18 @@ fn what_was_refused_for_its_address_or_failed_is_a_comment() {
 }
 
 #[test]
-fn who_goes_away_has_asked_and_what_never_ended_was_asked_for() {
+fn who_goes_away_has_asked_and_what_never_ended_was_asked_for_if_the_host_is_known() {
     let request = Request::new("GET", "https://a.test/events");
     let gone = Record { first_byte: None, code: Some(Code::ClientClosed), ..request.end(0) };
     let unsent = Record { address: None, ..gone.clone() };
     for from in [From::Record, From::Line] {
-        for records in [vec![request.decision(0), gone.clone()], vec![request.decision(0)], vec![gone.clone()]] {
+        let other = Request::new("GET", "https://a.test/other");
+        let beside = [vec![request.decision(0)], other.records(1).to_vec()].concat();
+        for records in [vec![request.decision(0), gone.clone()], beside] {
             assert_allows(&learnt(None, from, &records), std::slice::from_ref(&request));
         }
+        let text = learnt(None, from, &[request.decision(0)]);
+        assert!(text.ends_with("# Not learnt: a.test:443: a request had not ended, 1 request\n"), "{text}");
         let text = learnt(None, from, &[request.decision(0), unsent.clone()]);
         assert!(text.contains("# Not learnt: a.test:443: client_closed, 1 request"), "{text}");
     }
@@ -121,4 +125,37 @@ fn what_a_cluster_refused_is_a_comment_with_what_would_allow_it() {
         text.ends_with("#     - methods: [PUT]  # 1 request\n#       paths:\n#         - \"/other\"  # 1 request\n"),
         "{text}"
     );
+}
+
+#[test]
+fn what_no_entry_can_name_is_a_comment_and_never_a_whole_host() {
+    for (method, path) in [("GET", "*"), ("*", "/zen"), ("*", "/a/../b"), ("DELETE", "*")] {
+        let request = Request { path: path.to_owned(), ..Request::new(method, "https://a.test/") };
+        for from in [From::Record, From::Line] {
+            let text = learnt(None, from, &request.records(0));
+            assert!(Policy::parse(text.as_bytes()).unwrap().rules().is_empty(), "{method} {path}: {text}");
+            assert!(text.contains("# Not learnt: a.test:443: "), "{method} {path}: {text}");
+        }
+    }
+}
+
+#[test]
+fn an_end_that_hides_what_the_policy_said_is_not_learnt_without_its_decision() {
+    let request = Request::new("DELETE", "https://a.test/admin/x");
+    let denied = Record { verdict: Verdict::Audited, code: Some(Code::RequestDenied), ..request.decision(0) };
+    let end = Record { verdict: Verdict::Audited, code: Some(Code::ClientClosed), ..request.end(0) };
+    let text = learnt(None, From::Line, &[denied, end.clone()]);
+    assert!(text.contains("# Not learnt: a.test:443: request_denied, 1 request"), "{text}");
+    let text = learnt(None, From::Line, &[end]);
+    assert!(Policy::parse(text.as_bytes()).unwrap().rules().is_empty(), "{text}");
+    assert!(text.contains("# Not learnt: a.test:443: its decision is missing, 1 request"), "{text}");
+}
+
+#[test]
+fn a_line_that_no_sidecar_writes_spoils_nothing() {
+    let destination = Destination { scheme: Scheme::Http, host: Host::parse("a.test").unwrap(), port: 80 };
+    let ended = Record::new(Kind::TunnelEnd, 1, Verdict::Allowed).to(&destination);
+    let ended = Record { address: Some(([10, 1, 2, 3], 80).into()), ..ended };
+    let text = learnt(None, From::Line, &[ended]);
+    assert!(Policy::parse(text.as_bytes()).unwrap().rules().is_empty(), "{text}");
 }

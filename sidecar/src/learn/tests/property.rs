@@ -102,7 +102,9 @@ const PIECES: &[&str] = &[
 fn can_come(request: &Request, from: From) -> bool {
     let fault = |path: &str| sandgate_policy::path::fault(path);
     let is_shown = fault(&request.path) == fault(&LoggedPath::of(&request.path).to_string());
-    PathAndQuery::try_from(request.path.as_str()).is_ok_and(|path| path.path() == request.path)
+    // No entry can name it.
+    request.method.as_str() != "*"
+        && PathAndQuery::try_from(request.path.as_str()).is_ok_and(|path| path.path() == request.path)
         && (matches!(from, From::Record) || is_shown)
 }
 
