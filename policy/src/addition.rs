@@ -118,7 +118,8 @@ impl Policy {
     }
 
     /// What would admit an address of a host that is allowed otherwise, by `rule` or, in audit mode, by none. `None` for
-    /// metadata services and for what is never dialled.
+    /// metadata services and for what is never dialled. A rule of the short form stands in no file and can list nothing:
+    /// a policy file would need the whole destination.
     #[must_use]
     pub fn addition_for_address(
         &self,
@@ -127,8 +128,10 @@ impl Policy {
         address: IpAddr,
     ) -> Option<Addition> {
         match rule {
-            Some(rule) => Some(Addition::Range { rule: Arc::clone(&rule.id), range: range_of(address)? }),
-            None => self.new_destination(destination, Some(address)),
+            Some(rule) if rule.line > 0 => {
+                Some(Addition::Range { rule: Arc::clone(&rule.id), range: range_of(address)? })
+            }
+            _ => self.new_destination(destination, Some(address)),
         }
     }
 
@@ -322,6 +325,20 @@ destinations:
         }
         let (place, yaml) = addition("https://methods.test", "POST", "/a/../b").unwrap();
         assert_eq!((place.as_str(), yaml.as_str()), ("methods.allow", "- {methods: [POST]}"));
+    }
+
+    #[test]
+    fn an_address_of_the_short_form_needs_a_whole_destination() {
+        let policy = Policy::from_allowed_domains("api.test:8443").unwrap();
+        let host = Host::parse("api.test").unwrap();
+        let to = Destination { scheme: Scheme::Https, host, port: 8443 };
+        let verdict = policy.judge_request(&to, &Method::GET, "/");
+        let addition =
+            |address: &str| policy.addition_for_address(&to, verdict.rule.as_deref(), address.parse().unwrap());
+        let found = addition("10.1.2.3").unwrap();
+        let yaml = "- {id: api.test-8443, host: api.test, ports: [8443], private_cidrs: [10.1.2.3/32]}";
+        assert_eq!((found.place().as_str(), found.yaml().as_str()), ("destinations", yaml));
+        assert_eq!(addition("169.254.169.254"), None);
     }
 
     #[test]

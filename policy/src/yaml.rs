@@ -127,6 +127,18 @@ fn last_line(text: &str) -> usize {
     1 + (0..bytes.len()).filter(|place| is_end(*place)).count()
 }
 
+/// What to do where [`follows_brackets`]: whoever adds an item to a list may not see which form the list has.
+const AFTER_BRACKETS: &str = "; an item that begins with - does not go on with the list in brackets before it: write the \
+                              item without the - before the closing bracket; an empty [] is removed instead";
+
+/// Whether this line, from 1, begins an item of a list and what stands before it ends a list in brackets.
+fn follows_brackets(text: &str, line: usize) -> bool {
+    let content = |line: &str| line.split(" #").next().unwrap_or_default().trim().to_owned();
+    let is_some = |line: &String| !line.is_empty() && !line.starts_with('#');
+    let mut before = text.lines().take(line).map(content).filter(is_some).collect::<Vec<_>>().into_iter().rev();
+    before.next().is_some_and(|item| item.starts_with("- ")) && before.next().is_some_and(|list| list.ends_with(']'))
+}
+
 /// A list or mapping whose end has not been read.
 enum Open {
     Sequence { start: Marker, items: Vec<Node> },
@@ -154,7 +166,7 @@ impl Builder {
         while let Some(event) = parser.next_event() {
             let keep_reading = match event {
                 Ok((event, span)) => self.take(event, span),
-                Err(error) => self.fail(&error, last_line(text)),
+                Err(error) => self.fail(&error, text),
             };
             if !keep_reading {
                 return Parsed { root: None, faults: self.faults };
@@ -163,15 +175,17 @@ impl Builder {
         Parsed { root: self.root, faults: self.faults }
     }
 
-    fn fail(&mut self, error: &ScanError, last_line: usize) -> bool {
+    fn fail(&mut self, error: &ScanError, text: &str) -> bool {
+        // At the end of a file without a final line break, the parser counts one line too many.
+        let line = error.marker().line().min(last_line(text));
         let message = if error.info().contains("anchor") {
             "an unquoted * begins a YAML alias, which is not read; a host with a wildcard is written \"*.example.com\""
                 .to_owned()
         } else {
-            format!("not valid YAML: {}", error.info())
+            let hint = if follows_brackets(text, line) { AFTER_BRACKETS } else { "" };
+            format!("not valid YAML: {}{hint}", error.info())
         };
-        // At the end of a file without a final line break, the parser counts one line too many.
-        self.fault(error.marker().line().min(last_line), message);
+        self.fault(line, message);
         false
     }
 
@@ -379,6 +393,22 @@ mod tests {
         ] {
             let faults = faults(text);
             assert!(faults.iter().any(|fault| fault.contains(expected)), "{text:?} gave {faults:?}");
+        }
+    }
+
+    #[test]
+    fn an_item_below_a_list_in_brackets_is_told_where_it_belongs() {
+        for text in [
+            "version: 1\ndestinations: []\n  - {id: x, host: x}\n",
+            "version: 1\ndestinations: []\n- {id: x, host: x}\n",
+            "a:\n  - id: x\n    private_cidrs: [\"127.0.0.0/8\"] # loopback\n\n    # one more\n      - 10.1.2.3/32\n",
+            "a:\n  - id: x\n    private_cidrs: [\n      \"127.0.0.0/8\"]\n    - 10.1.2.3/32\n    host: x\n",
+        ] {
+            let faults = faults(text);
+            assert!(faults[0].contains("before the closing bracket; an empty [] is removed"), "{text}: {faults:?}");
+        }
+        for text in ["a: [1]\nb: {\n", "a:\n  - b\n c: [\n"] {
+            assert!(!faults(text)[0].contains("bracket;"), "{text}");
         }
     }
 

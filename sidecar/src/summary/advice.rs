@@ -36,17 +36,17 @@ impl From<&PolicySource> for Source {
 pub(super) struct Advice {
     /// Flags of `run`, a host of the short form, or YAML of a policy.
     pub add: String,
-    /// `run`, `allowed-domains`, or the place in the policy.
+    /// `run`, `allowed-domains`, the place in the policy, or [`OWN_FILE`].
     pub to: String,
 }
 
 impl Advice {
-    /// The advice that an addition comes to; `None` where flags or the short form can't say it.
+    /// The advice that an addition comes to; `None` where flags can't say it.
     #[must_use]
     pub(super) fn of(addition: &Addition, source: Source) -> Option<Self> {
         let (add, to) = match source {
             Source::Flags => (flags(addition)?, "run".to_owned()),
-            Source::Domains => (domain(addition)?, "allowed-domains".to_owned()),
+            Source::Domains => domains(addition)?,
             Source::File => (addition.yaml(), addition.place()),
             Source::Learning => (range(addition)?, "run".to_owned()),
         };
@@ -76,12 +76,16 @@ fn range(addition: &Addition) -> Option<String> {
     }
 }
 
-/// The short form knows HTTPS to public addresses alone.
-fn domain(addition: &Addition) -> Option<String> {
+/// Where the short form can't say it.
+const OWN_FILE: &str = "destinations of a policy file (--policy) in place of allowed-domains";
+
+/// The short form knows HTTPS to public addresses alone; anything else needs a policy file.
+fn domains(addition: &Addition) -> Option<(String, String)> {
     match addition {
         Addition::Destination { destination, range: None, .. } if destination.scheme == Scheme::Https => {
-            Some(destination.to_string())
+            Some((destination.to_string(), "allowed-domains".to_owned()))
         }
+        Addition::Destination { .. } => Some((addition.yaml(), OWN_FILE.to_owned())),
         _ => None,
     }
 }
@@ -129,13 +133,17 @@ mod tests {
             ),
             (
                 destination(Scheme::Http, "a.test", 80, None),
-                [some("--allow http://a.test"), None, some("- {id: new, host: a.test, scheme: http}")],
+                [
+                    some("--allow http://a.test"),
+                    some("- {id: new, host: a.test, scheme: http}"),
+                    some("- {id: new, host: a.test, scheme: http}"),
+                ],
             ),
             (
                 destination(Scheme::Https, "[fd00::1]", 8443, Some("fd00::1/128")),
                 [
                     some("--allow '[fd00::1]:8443' --private-cidr fd00::1/128"),
-                    None,
+                    some("- {id: new, host: \"[fd00::1]\", ports: [8443], private_cidrs: [\"fd00::1/128\"]}"),
                     some("- {id: new, host: \"[fd00::1]\", ports: [8443], private_cidrs: [\"fd00::1/128\"]}"),
                 ],
             ),
@@ -147,5 +155,8 @@ mod tests {
         ] {
             assert_eq!(advice(&addition), expected);
         }
+        let to = |scheme| Advice::of(&destination(scheme, "a.test", 443, None), Source::Domains).map(|it| it.to);
+        assert_eq!(to(Scheme::Https).as_deref(), Some("allowed-domains"));
+        assert!(to(Scheme::Http).unwrap().contains("a policy file (--policy) in place of"));
     }
 }

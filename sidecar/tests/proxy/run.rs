@@ -68,6 +68,31 @@ async fn the_summary_as_json_is_one_object() {
 }
 
 #[tokio::test]
+async fn beside_the_short_form_the_summary_says_where_a_policy_file_is_needed() {
+    let origin = start_origin().await;
+    let dir = tempfile::tempdir().unwrap();
+    let (resolve, port) = (resolve(&origin), origin.port());
+    let script =
+        format!("curl -sk https://origin.test:{port}/; curl -s http://plain.test/; curl -s https://other.test/");
+    let arguments = ["run", "--no-env", "--allowed-domains", &format!("origin.test:{port}"), "--resolve", &resolve];
+    let arguments = [&arguments[..], &["--", "sh", "-c", &script]].concat();
+    let temporary = dir.path().display().to_string();
+    let output = run_command(PROGRAM, &arguments, &[("TMPDIR", &temporary)], DEADLINE).await.unwrap();
+    let (out, error) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let yaml =
+        format!("- {{id: origin.test-{port}, host: origin.test, ports: [{port}], private_cidrs: [127.0.0.1/32]}}");
+    assert!(out.contains(&format!(r#""allow":{{"add":"{yaml}","to":"destinations"}}"#)), "{out}");
+    let file = "to allow it, add to destinations of a policy file (--policy) in place of allowed-domains:";
+    for line in [
+        format!("{file} {yaml}"),
+        format!("{file} - {{id: plain.test-http, host: plain.test, scheme: http}}"),
+        "to allow it, add to allowed-domains: other.test".to_owned(),
+    ] {
+        assert!(error.lines().any(|found| found.trim() == line), "{line}: {error}");
+    }
+}
+
+#[tokio::test]
 async fn beside_a_policy_file_the_summary_says_what_to_add_to_it() {
     let origin = start_origin().await;
     let mut policy = tempfile::NamedTempFile::new().unwrap();
