@@ -70,6 +70,9 @@ pub fn check(file: &Path, method: &str, url: &str, out: &mut impl Write) -> Resu
 pub fn check_policy(policy: &Policy, method: &str, url: &str, out: &mut impl Write) -> Result<bool, CheckError> {
     let method = Method::from_bytes(method.as_bytes()).map_err(|_| CheckError::Method(method.to_owned()))?;
     let (destination, path) = split_url(url).map_err(|why| CheckError::Url { url: url.to_owned(), why })?;
+    if method == Method::CONNECT {
+        return in_tunnel(&destination, out);
+    }
     let verdict = policy.judge_request(&destination, &method, path);
     let address_code = refused_address(&destination, &verdict);
     let request = Request { destination, method, path };
@@ -93,6 +96,14 @@ pub fn check_policy(policy: &Policy, method: &str, url: &str, out: &mut impl Wri
         writeln!(out, "to allow it: {advice}")?;
     }
     Ok(verdict.outcome.denied().is_none() && address_code.is_none())
+}
+
+/// What the proxy says of a CONNECT as a request for a URL, whatever the policy lists.
+fn in_tunnel(destination: &Destination, out: &mut impl Write) -> Result<bool, CheckError> {
+    writeln!(out, "denied: {}", Code::ConnectInTunnel)?;
+    writeln!(out, "why: a CONNECT opens a tunnel to {destination}, and is no request in one")?;
+    writeln!(out, "to see what may be asked in it: check a method such as GET")?;
+    Ok(false)
 }
 
 /// Says whether `file` is a valid policy: its problems one a line as `FILE:LINE: field: message`, or its size, and

@@ -74,6 +74,19 @@ fn every_kind_of_verdict_says_why() {
 }
 
 #[test]
+fn a_connect_is_no_request_whatever_the_policy_lists() {
+    let lists =
+        "version: 1\ndestinations: [{id: a, host: a.test, allow: [{methods: [CONNECT]}]}, {id: b, host: b.test}]\n";
+    for text in [lists, "version: 1\nmode: audit\ndestinations: []\n"] {
+        for url in ["https://a.test/", "https://b.test/x"] {
+            let (allowed, out) = checked(text, "CONNECT", url);
+            assert!(!allowed && out.starts_with("denied: connect_in_tunnel\n"), "{out}");
+            assert!(!out.contains("methods:") && out.contains("a method such as GET"), "{out}");
+        }
+    }
+}
+
+#[test]
 fn audit_allows_and_says_what_enforce_would_do_but_not_for_addresses() {
     let text = "version: 1\nmode: audit\ndestinations: []\n";
     let (allowed, out) = checked(text, "GET", "https://a.test/");
