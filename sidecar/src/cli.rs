@@ -11,8 +11,8 @@ use clap::builder::StyledStr;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use sandgate_service::command_line::{Stop, program, subcommand};
 
-use crate::run;
 use crate::settings::{self, CONFIG_VARIABLE, Kind, Layers, Problems, Setting, Settings, TABLE};
+use crate::{environment, run};
 
 /// What the user asked for.
 #[derive(Debug)]
@@ -194,7 +194,7 @@ fn command() -> Command {
                 .long("listen")
                 .value_name("ADDR:PORT")
                 .default_value("127.0.0.1:8080")
-                .value_parser(settings::listener)
+                .value_parser(environment::proxy_address)
                 .help("Where the proxy is"),
         ]),
     ])

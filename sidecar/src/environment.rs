@@ -12,7 +12,23 @@ use sandgate_contract::{environment, merge};
 
 pub use document::markdown;
 
+use crate::settings::listener;
 use crate::trust;
+
+/// Parses where clients find the proxy.
+///
+/// # Errors
+/// What was expected: an address on which a proxy listens may be one that nobody can connect to.
+pub fn proxy_address(text: &str) -> Result<SocketAddr, String> {
+    let address = listener(text)?;
+    if address.port() == 0 || address.ip().is_unspecified() {
+        let example = "such as 127.0.0.1:8080";
+        return Err(format!(
+            "{address} is no address that a client can connect to; write one with its port, {example}"
+        ));
+    }
+    Ok(address)
+}
 
 /// Lines for a POSIX shell, `export NAME='value'` and `unset NAME`, that send what the shell starts to `proxy`, with the trust files in
 /// `trust_dir`. Lists that `existing` has are kept, with ours behind them.

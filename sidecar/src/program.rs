@@ -51,7 +51,13 @@ fn perform(action: Action, variables: &[(OsString, OsString)]) -> anyhow::Result
         }
         Action::Check { policy, method, url } => verdict(check::check(&policy, &method, &url, &mut io::stdout())),
         Action::Environment { proxy, trust_dir } => match environment::exports(proxy, &trust_dir, variables) {
-            Ok(lines) => Ok(io::stdout().write_all(lines.as_bytes()).map(|()| 0)?),
+            Ok(lines) => {
+                if !trust_dir.is_dir() {
+                    let missing = "is no directory yet: clients find no CA until serve --trust-dir has written it";
+                    report(&anyhow::anyhow!("warning: --trust-dir {} {missing}", trust_dir.display()));
+                }
+                Ok(io::stdout().write_all(lines.as_bytes()).map(|()| 0)?)
+            }
             Err(error) => {
                 report(&anyhow::Error::msg(error));
                 Ok(WRONG_USAGE)

@@ -252,6 +252,10 @@ fn the_environment_is_printed_for_a_shell() {
     for line in ["export https_proxy='http://[::1]:1'", "export SSL_CERT_FILE='/run/trust/bundle.crt'"] {
         assert!(lines.lines().any(|printed| printed == line), "{lines}");
     }
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(error.contains("warning: --trust-dir /run/trust/ is no directory yet"), "{error}");
+    let output = sidecar().args(["environment", "--trust-dir", "/tmp"]).output().unwrap();
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
     let output = sidecar().args(["environment", "--trust-dir", "/a:b"]).output().unwrap();
     assert_eq!((output.status.code(), text(&output.stdout).as_str()), (Some(64), ""));
     assert_eq!(sidecar().arg("environment").output().unwrap().status.code(), Some(64));

@@ -45,8 +45,8 @@ Examples:
     sandgate-sidecar run --allow origin.test:8443 --resolve origin.test:8443:127.0.0.1 \\
       --private-cidr 127.0.0.0/8 --upstream-ca origin-ca.pem -- curl https://origin.test:8443/
 
-Behind your own proxy (https_proxy, http_proxy, all_proxy, no_proxy) it goes through that, and says so;
-docs/upstream-proxy.md has the details.
+Behind your own proxy (https_proxy, http_proxy, all_proxy, no_proxy) it goes through that, and
+says so; docs/upstream-proxy.md has the details.
 
 The command is not confined: a program that ignores the proxy variables reaches the
 network directly. The proxy ends with the command, so children that outlive it reach nothing.
@@ -69,13 +69,16 @@ pub(super) const LEARN: &str = "Make a policy of what audit logs say was asked f
 pub(super) const LEARN_EXAMPLES: &str = "\
 Examples:
   What did the pods of a namespace ask for?
-    kubectl logs -n team -l app=sandbox -c auth-proxy --tail=-1 | sandgate-sidecar learn --audit-log -
+    kubectl logs -n team -l app=sandbox -c auth-proxy --tail=-1 \\
+      | sandgate-sidecar learn --audit-log -
 
   Let a policy allow that too:
     sandgate-sidecar learn --audit-log audit.log --policy policy.yaml
 
 What went through is learnt. What was refused becomes comments, with the lines that would allow it.
-For one command, see run --learn. Exit codes: 0, 1 where nothing could be learnt, 64 for wrong usage.";
+For one command, see run --learn.
+
+Exit codes: 0, 1 where nothing could be learnt, 64 for wrong usage.";
 
 pub(super) const VALIDATE: &str = "Say everything that is wrong with a policy";
 pub(super) const VALIDATE_EXAMPLES: &str = "\
@@ -98,5 +101,7 @@ Examples:
   In the shell that starts the program:
     eval \"$(sandgate-sidecar environment --trust-dir /etc/proxy-ca)\"
 
-docs/environment.md says which client reads which variable.
+docs/environment.md says which client reads which variable. Where the directory is not there yet, a
+warning on stderr says so.
+
 Exit codes: 0, or 64 for wrong usage.";

@@ -154,6 +154,28 @@ fn wrong_usage_is_one_exit_code() {
 }
 
 #[test]
+fn the_environment_is_for_a_proxy_that_clients_can_connect_to() {
+    for listen in ["0.0.0.0:8080", "[::]:8080", "[::]:0", "127.0.0.1:0"] {
+        let text = problems(&format!("environment --trust-dir /x --listen {listen}"), &[]);
+        assert!(text.contains(listen) && text.contains("such as 127.0.0.1:8080"), "{text}");
+    }
+}
+
+#[test]
+fn examples_and_what_follows_them_fit_into_the_width_of_help() {
+    for subcommand in ["", "serve", "run", "check", "learn", "validate", "healthcheck", "environment"] {
+        let command = command();
+        let found = command.find_subcommand(subcommand).unwrap_or(&command);
+        let examples = found.get_after_help().unwrap().to_string();
+        for line in examples.lines() {
+            assert!(line.len() <= 100, "{subcommand}: {line}");
+        }
+        let stop = parsed(&format!("{subcommand} --help"), &[]).unwrap_err();
+        assert!(stop.text.contains(&examples), "{subcommand} --help wraps its examples: {}", stop.text);
+    }
+}
+
+#[test]
 fn help_and_version_are_no_errors() {
     for line in
         ["--help", "--version", "serve --help", "run -h", "check --help", "validate -h", "learn -h", "healthcheck -h"]
