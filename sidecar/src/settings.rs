@@ -98,7 +98,7 @@ table::settings! {
         upstream_proxy_auth_file: Option<PathBuf> = "", "FILE", optional(value::path);
         /// What is reached without the upstream proxy: a name with all names below it, `.suffix`, an address, a range
         /// such as 10.0.0.0/8, or `*`; with `:port` for that port alone. Addresses and ranges are about IP literals.
-        upstream_no_proxy: Vec<Direct> = "", "HOST[:PORT]", many(Direct::parse);
+        upstream_no_proxy: Vec<Direct> = "", "HOST[:PORT]", many(Direct::of_setting);
     }
     "Time limits" {
         /// The head of a CONNECT or a plain request, from the first moment of the connection. A client on the same
@@ -234,8 +234,19 @@ impl Settings {
     ///
     /// # Errors
     /// Every problem of every layer, each with its source.
-    pub fn parse(mut layers: Layers) -> Result<Self, Problems> {
-        let parsed = Self::parse_each(&mut layers);
+    pub fn parse(layers: Layers) -> Result<Self, Problems> {
+        Self::parse_beside(layers, None)
+    }
+
+    /// As [`Self::parse`], with `proxies` on the way to origins where they come from elsewhere than a setting.
+    ///
+    /// # Errors
+    /// As [`Self::parse`]'s.
+    pub fn parse_beside(mut layers: Layers, proxies: Option<Proxies>) -> Result<Self, Problems> {
+        let mut parsed = Self::parse_each(&mut layers);
+        if let (Some(settings), Some(proxies)) = (&mut parsed, proxies) {
+            settings.upstream_proxy = proxies;
+        }
         layers.refuse_both("policy", "allowed-domains");
         if let Some(settings) = &parsed {
             settings.check(&mut layers);

@@ -110,12 +110,9 @@ impl Options {
         }
         let user = user_proxy(variables, &mut layers);
         let own_list = layers.origin("upstream-no-proxy").is_some();
-        let mut settings = Settings::parse(layers)?;
-        if let Some(user) = &user {
-            settings.upstream_proxy = user.proxies.clone();
-            if !own_list {
-                settings.upstream_no_proxy.clone_from(&user.direct);
-            }
+        let mut settings = Settings::parse_beside(layers, user.as_ref().map(|user| user.proxies.clone()))?;
+        if let Some(user) = user.as_ref().filter(|_| !own_list) {
+            settings.upstream_no_proxy.clone_from(&user.direct);
         }
         if let Some(policy) = policy {
             settings.policy = PolicySource::Text(policy);
@@ -135,7 +132,7 @@ fn user_proxy(variables: &[(OsString, OsString)], layers: &mut Layers) -> Option
     if layers.origin("upstream-proxy").is_some() {
         return None;
     }
-    let user = UserProxy::of(variables);
+    let user = UserProxy::of(variables, layers.origin("upstream-proxy-auth-file").is_some());
     user.map_err(|problems| problems.into_iter().for_each(|problem| layers.refuse_whole(problem))).ok()
 }
 

@@ -22,11 +22,12 @@ pub(super) struct UserProxy {
 }
 
 impl UserProxy {
-    /// Reads them. Without a proxy there is nothing to say.
+    /// Reads them. Without a proxy there is nothing to say. `has_file` is whether a file has the credentials, which then
+    /// come before those of the variables.
     ///
     /// # Errors
     /// What can't be used, each with its variable and what to do.
-    pub(super) fn of(variables: &[(OsString, OsString)]) -> Result<Self, Vec<String>> {
+    pub(super) fn of(variables: &[(OsString, OsString)], has_file: bool) -> Result<Self, Vec<String>> {
         let (https, http) = (Named::of(variables, &HTTPS), Named::of(variables, &HTTP));
         let mut problems: Vec<String> =
             [&https, &http].into_iter().filter_map(|it| it.as_ref().err().cloned()).collect();
@@ -35,7 +36,11 @@ impl UserProxy {
         let mut said = Vec::new();
         for (scheme, named) in [("https", &https), ("http", &http)] {
             if let Some(Named { variable, url }) = named {
-                let hidden = if url.credentials.is_some() { ", with the credentials in it" } else { "" };
+                let hidden = match (has_file, &url.credentials) {
+                    (true, _) => ", with the credentials of --upstream-proxy-auth-file",
+                    (false, Some(_)) => ", with the credentials in it",
+                    (false, None) => "",
+                };
                 said.push(format!("{scheme}:// origins are reached through the proxy of {variable}: {url}{hidden}"));
             }
         }
@@ -51,7 +56,7 @@ impl UserProxy {
     /// Programs separate by commas, spaces or both, and pass over what they don't understand.
     fn add_direct(&mut self, variable: &str, list: &str) {
         for entry in list.split([',', ' ', '\t']).filter(|entry| !entry.is_empty()) {
-            match Direct::parse(entry) {
+            match Direct::of_variable(entry) {
                 Ok(direct) => self.direct.push(direct),
                 Err(reason) => self.said.push(format!("{variable}: {reason}: it is passed over")),
             }
@@ -91,7 +96,7 @@ mod tests {
 
     fn of(variables: &[(&str, &str)]) -> Result<UserProxy, Vec<String>> {
         let variables: Vec<_> = variables.iter().map(|(name, value)| (name.into(), value.into())).collect();
-        UserProxy::of(&variables)
+        UserProxy::of(&variables, false)
     }
 
     fn shown(proxy: Option<&Arc<ProxyUrl>>) -> Option<String> {

@@ -26,12 +26,25 @@ enum DirectHosts {
 }
 
 impl Direct {
+    /// As [`Self::of_variable`], but a range with bits set behind its prefix is likely a slip, and refused.
+    ///
+    /// # Errors
+    /// What was expected.
+    pub fn of_setting(text: &str) -> Result<Self, String> {
+        match text.parse::<IpNet>() {
+            Ok(range) if range != range.trunc() => {
+                Err(format!("{range} has bits set behind its prefix; write {} or a longer prefix", range.trunc()))
+            }
+            _ => Self::of_variable(text),
+        }
+    }
+
     /// Parses `name`, `.suffix`, `*.suffix`, an address, a range of addresses, or `*` for everything; with `:port`
     /// behind a name or address for that port alone.
     ///
     /// # Errors
     /// What was expected.
-    pub fn parse(text: &str) -> Result<Self, String> {
+    pub fn of_variable(text: &str) -> Result<Self, String> {
         let whole = |hosts| Ok(Self { hosts, port: None });
         if text == "*" {
             return whole(DirectHosts::All);
@@ -41,6 +54,12 @@ impl Direct {
         }
         if let Ok(address) = text.parse::<IpAddr>() {
             return whole(DirectHosts::Addresses(address::plain(address).into()));
+        }
+        // A URL's host may leave numbers of an address out; here it is more likely a range that lacks its prefix.
+        if text.contains('.') && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {
+            return Err(format!(
+                "\"{text}\" is no whole address; write all four numbers, or a range such as 10.0.0.0/8"
+            ));
         }
         let suffix = text.strip_prefix("*.").or_else(|| text.strip_prefix('.'));
         let hosts_and_port = Authority::parse(suffix.unwrap_or(text)).ok().and_then(|authority| {
@@ -80,7 +99,7 @@ mod tests {
 
     fn direct(entry: &str, host: &str, port: u16) -> bool {
         let destination = Destination { scheme: Scheme::Https, host: Host::parse(host).unwrap(), port };
-        Direct::parse(entry).unwrap().has(&destination)
+        Direct::of_variable(entry).unwrap().has(&destination)
     }
 
     #[test]
@@ -119,13 +138,24 @@ mod tests {
     }
 
     #[test]
+    fn what_is_nearly_an_address_or_a_range_is_refused_with_what_to_write() {
+        for text in ["10.0.0", "10.", "10.0.0.0.0", "10.0.0.256", ".10"] {
+            let error = Direct::of_setting(text).unwrap_err();
+            assert!(error.contains(text) && error.contains("all four numbers"), "{error}");
+        }
+        let error = Direct::of_setting("10.0.0.1/8").unwrap_err();
+        assert!(error.contains("10.0.0.1/8 has bits set") && error.contains("write 10.0.0.0/8"), "{error}");
+        assert!(Direct::of_setting("10.0.0.0/8").is_ok() && Direct::of_setting("10.test").is_ok());
+    }
+
+    #[test]
     fn a_port_is_that_port_alone() {
         assert!(direct("corp.test:8443", "corp.test", 8443) && direct("10.0.0.1:8443", "10.0.0.1", 8443));
         assert!(!direct("corp.test:8443", "corp.test", 443) && !direct("10.0.0.1:8443", "10.0.0.1", 443));
         for text in
             ["corp.test:0", "10.0.0.0/33", "10.0.0.0/8:80", "http://corp.test", "a b", "", ".", ".10.0.0.1", "<local>"]
         {
-            assert!(Direct::parse(text).is_err(), "{text}");
+            assert!(Direct::of_variable(text).is_err(), "{text}");
         }
     }
 }

@@ -69,7 +69,11 @@ impl ProxyUrl {
             );
         }
         let (scheme, rest) = split_scheme(text)?;
-        Self::new(scheme.ok_or_else(expected)?, rest, None)
+        let none = || match text.eq_ignore_ascii_case("none") {
+            true => "for no proxy, write none in small letters".to_owned(),
+            false => wrong("it does not begin with http:// or https://"),
+        };
+        Self::new(scheme.ok_or_else(none)?, rest, None)
     }
 
     /// Parses the value of a variable such as `HTTPS_PROXY`: as programs read it, with or without scheme, port and
@@ -91,16 +95,31 @@ impl ProxyUrl {
     }
 
     fn new(scheme: Scheme, authority: &str, port: Option<u16>) -> Result<Self, String> {
-        let authority = Authority::parse(authority.strip_suffix('/').unwrap_or(authority)).map_err(|_| expected())?;
-        let port = authority.port.or(port).ok_or_else(expected)?;
+        let authority = authority.strip_suffix('/').unwrap_or(authority);
+        let authority = Authority::parse(authority).map_err(|_| wrong(fault(authority)))?;
+        let port = authority.port.or(port).ok_or_else(|| wrong("it has no port"))?;
         Ok(Self { scheme, host: authority.host, port, credentials: None })
     }
 }
 
-fn expected() -> String {
-    "the value is not a proxy's URL, such as http://proxy.example:3128 or https://proxy.example:443, with a port and \
-     without a path"
-        .to_owned()
+fn wrong(what: &str) -> String {
+    format!(
+        "the value is not a proxy's URL: {what}; one is such as http://proxy.example:3128 or https://proxy.example:443"
+    )
+}
+
+/// Why this is no host with a port.
+fn fault(authority: &str) -> &'static str {
+    let port = authority.rsplit_once(':').map(|(_, port)| port).filter(|port| !port.ends_with(']'));
+    if authority.contains(|char: char| char.is_whitespace() || char.is_control()) {
+        "there is a blank in it"
+    } else if authority.contains(['/', '?', '#']) {
+        "there is a path behind its host and port: remove that"
+    } else if port.is_some_and(|port| port.parse().unwrap_or(0_u16) == 0) {
+        "its port is not a number from 1 to 65535"
+    } else {
+        "its host is neither a name nor an address (an IPv6 address stands in brackets)"
+    }
 }
 
 /// The scheme, where the text has one, and what follows it.
@@ -180,6 +199,21 @@ mod tests {
         ] {
             let error = parsed(text).unwrap_err();
             assert!(!error.contains("secret") && !error.contains("user:s"), "{text}: {error}");
+        }
+        for (text, what) in [
+            ("proxy.test:3128", "does not begin with http:// or https://"),
+            ("NONE", "write none in small letters"),
+            ("http://proxy.test", "no port"),
+            ("http://proxy.test:", "port is not a number"),
+            ("http://proxy.test:0", "port is not a number from 1 to 65535"),
+            ("http://proxy.test:99999", "port is not a number from 1 to 65535"),
+            ("http://proxy.test:3128/path", "path"),
+            ("http://proxy.test:3128 ", "blank"),
+            ("http://:3128", "host is neither"),
+            ("http://::1:3128", "brackets"),
+        ] {
+            let error = parsed(text).unwrap_err();
+            assert!(error.contains(what), "{text}: {error}");
         }
         assert!(parsed("http://u:p@proxy.test:3128").unwrap_err().contains("--upstream-proxy-auth-file"));
         assert!(parsed("socks5://proxy.test:1080").unwrap_err().contains("http://"));

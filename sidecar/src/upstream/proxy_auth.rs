@@ -6,9 +6,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use nix::sys::statvfs::{FsFlags, statvfs};
+
 use crate::file;
 use crate::settings::upstream_proxy::Credentials;
-use crate::state;
 
 /// More than any user and password have, in bytes.
 const MOST: usize = 4096;
@@ -29,8 +30,8 @@ impl AuthFile {
     /// What is wrong with it, by its path and without any of its content.
     pub(super) fn open(path: PathBuf) -> Result<Self, String> {
         read(&path)?;
-        // A volume of its own, such as that of a Secret, is for whoever mounts it to share or not.
-        if let Some(mode) = open_mode(&path).filter(|_| !path.parent().is_some_and(state::is_mount_point)) {
+        // The volume of a Secret is for whoever mounts it to share or not: it is read only, so no mode can be set here.
+        if let Some(mode) = open_mode(&path).filter(|_| !is_read_only(&path)) {
             let path = path.display();
             tracing::warn!(
                 "{path} has a password and may be read or written by others (mode {mode:04o}): set mode 0600 or 0640"
@@ -61,12 +62,22 @@ fn open_mode(path: &Path) -> Option<u32> {
     (mode & OPEN_TO_OTHERS != 0).then_some(mode)
 }
 
+/// Whether the file system is mounted read only there.
+fn is_read_only(path: &Path) -> bool {
+    statvfs(path).is_ok_and(|found| found.flags().contains(FsFlags::ST_RDONLY))
+}
+
 fn read(path: &Path) -> Result<Credentials, String> {
     let named = |what: &str| format!("--upstream-proxy-auth-file {}: {what}", path.display());
     let text = file::read_text(path, MOST).map_err(|error| named(&error.to_string()))?;
     let line = text.strip_suffix('\n').unwrap_or(&text);
     let line = line.strip_suffix('\r').unwrap_or(line);
-    Credentials::parse(line).map_err(|what| named(&format!("{what}; it has to have one line, user:password")))
+    let parsed = match line.chars().next() {
+        Some('\u{feff}') => Err("it begins with a byte order mark (BOM): save it as UTF-8 without one"),
+        Some(first) if first.is_whitespace() => Err("it begins with a blank: remove that"),
+        _ => Credentials::parse(line),
+    };
+    parsed.map_err(|what| named(&format!("{what}; it has to have one line, user:password")))
 }
 
 #[cfg(test)]
@@ -94,6 +105,11 @@ mod tests {
             fs::write(&path, text).unwrap();
             let error = AuthFile::open(path.clone()).err().unwrap();
             assert!(error.contains("user:password") && !error.contains("sec"), "{error}");
+        }
+        for (text, what) in [("\u{feff}user:secret\n", "byte order mark"), (" user:secret", "begins with a blank")] {
+            fs::write(&path, text).unwrap();
+            let error = AuthFile::open(path.clone()).err().unwrap();
+            assert!(error.contains(what) && !error.contains("sec"), "{error}");
         }
         let reads = |text: &str| Credentials::parse(text).unwrap();
         fs::write(&path, "user:one\r\n").unwrap();

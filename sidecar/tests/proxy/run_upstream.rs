@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
 
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::Output;
 
 use sandgate_testkit::origin::{Origin, Protocols};
@@ -44,6 +46,10 @@ impl User {
     }
 }
 
+fn set_mode(path: &Path, mode: u32) {
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+}
+
 fn said(output: &Output) -> String {
     let error = String::from_utf8_lossy(&output.stderr);
     error.lines().filter(|line| line.starts_with("sandgate-sidecar: ")).map(|line| format!("{line}\n")).collect()
@@ -67,6 +73,43 @@ async fn origins_are_reached_through_the_users_proxy_which_is_said_without_its_c
         if variable != "ALL_PROXY" {
             assert!(!error.contains("hunter2"), "the command's own variables lead to the sidecar: {error}");
         }
+    }
+}
+
+#[tokio::test]
+async fn a_file_with_credentials_is_for_the_users_proxy_too_and_comes_before_those_of_the_variable() {
+    let user = User::start(Protocols::Both).await;
+    let file = user.dir.path().join("auth");
+    std::fs::write(&file, "file:secret\n").unwrap();
+    set_mode(&file, 0o600);
+    let file = file.display().to_string();
+    for url in [format!("http://{}", user.proxy.addr()), user.with_credentials()] {
+        let output = user.run("https", &["--upstream-proxy-auth-file", &file], &[("HTTPS_PROXY", &url)]).await;
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "Keep it logically awesome.\n", "{error}");
+        assert!(said(&output).contains("with the credentials of --upstream-proxy-auth-file"), "{error}");
+        assert!(!error.contains("set mode 0600"), "{error}");
+    }
+    // base64 of file:secret
+    let heads = user.proxy.requests();
+    assert!(heads.len() == 2 && heads.iter().all(|head| head.contains("Basic ZmlsZTpzZWNyZXQ=")), "{heads:?}");
+    let output = user.run("https", &["--upstream-proxy-auth-file", &file, "--upstream-proxy", "none"], &[]).await;
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(64) && error.contains("there is no proxy that it is for"), "{error}");
+}
+
+#[tokio::test]
+async fn a_file_with_credentials_that_others_may_read_is_warned_of_wherever_it_is() {
+    let user = User::start(Protocols::Both).await;
+    let dir = tempfile::tempdir_in(".").unwrap();
+    std::fs::write(dir.path().join("auth"), "file:secret\n").unwrap();
+    set_mode(&dir.path().join("auth"), 0o644);
+    let relative = std::path::Path::new(dir.path().file_name().unwrap()).join("auth").display().to_string();
+    for path in [relative, dir.path().join("auth").canonicalize().unwrap().display().to_string()] {
+        let arguments = ["--upstream-proxy-auth-file", &path];
+        let output = user.run("https", &arguments, &[("HTTPS_PROXY", &user.with_credentials())]).await;
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(error.contains("auth has a password") && error.contains("mode 0644"), "{path}: {error}");
     }
 }
 
