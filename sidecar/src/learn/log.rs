@@ -20,6 +20,8 @@ pub(super) struct Found {
     /// How many audit lines were read.
     pub(super) read: u64,
     broken: Passed,
+    /// Why the first of those may be none.
+    cause: &'static str,
     other_version: Passed,
     /// How many lines the sidecars could not write, and the lines that say so.
     lost: u64,
@@ -42,12 +44,23 @@ impl Passed {
     }
 }
 
+impl Found {
+    /// Counts a line that is no whole audit line.
+    fn pass_over(&mut self, line: &[u8], number: u64) {
+        if self.cause.is_empty() {
+            self.cause = cause(line, number);
+        }
+        self.broken.add(number);
+    }
+}
+
 /// Has `learner` learn from the log at `path`, `-` for the standard input.
 pub(super) fn read(path: &Path, learner: &mut Learner) -> io::Result<Found> {
     let found = Found {
         log: path.to_owned(),
         read: 0,
         broken: Passed::default(),
+        cause: "",
         other_version: Passed::default(),
         lost: 0,
         losses: Passed::default(),
@@ -68,7 +81,7 @@ fn read_lines(mut log: impl BufRead, mut found: Found, learner: &mut Learner) ->
         }
         if read > MAX_LINE {
             log.skip_until(b'\n')?;
-            found.broken.add(number);
+            found.pass_over(&line, number);
             continue;
         }
         if line.trim_ascii().is_empty() {
@@ -83,11 +96,31 @@ fn read_lines(mut log: impl BufRead, mut found: Found, learner: &mut Learner) ->
                 }
                 learner.add(&line.source, line.observation);
             }
-            Err(Unread::Broken) => found.broken.add(number),
+            Err(Unread::Broken) => found.pass_over(&line, number),
             Err(Unread::OtherVersion) => found.other_version.add(number),
         }
     }
     Ok(found)
+}
+
+/// What may have become of an audit line that this is none, with what to do; nothing where that is not known.
+fn cause(line: &[u8], number: u64) -> &'static str {
+    let starts_as = |any: &[&[u8]]| number == 1 && any.iter().any(|start| line.starts_with(start));
+    // The first bytes of gzip (RFC 1952 2.3.1), Zstandard (RFC 8878 3.1.1), bzip2 and xz.
+    if starts_as(&[b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"BZh", b"\xfd7zXZ"]) {
+        return "the log is compressed: unpack it first, as in zcat FILE | sandgate-sidecar learn --audit-log -";
+    }
+    if starts_as(&[b"\xff\xfe", b"\xfe\xff"]) || number == 1 && line.contains(&0) {
+        return "the log is UTF-16: save it as UTF-8";
+    }
+    let rest = line.iter().position(|byte| *byte == b'{').map_or(&[][..], |start| &line[start..]);
+    match observation::read(rest) {
+        Ok(_) => {
+            "something stands before the audit line: leave out what puts it there, such as --prefix and \
+                  --timestamps of kubectl logs"
+        }
+        Err(_) => "",
+    }
 }
 
 /// `1 line` and its number, or more.
@@ -106,6 +139,9 @@ impl fmt::Display for Found {
         if self.broken.count > 0 {
             let (count, lines) = (self.broken.count, &self.broken);
             writeln!(f, "sandgate: {log}: {count} passed over, as no whole audit line: {lines}")?;
+            if !self.cause.is_empty() {
+                writeln!(f, "sandgate: {log}: {}", self.cause)?;
+            }
         }
         if self.other_version.count > 0 {
             let (count, lines) = (self.other_version.count, &self.other_version);
@@ -125,7 +161,7 @@ mod tests {
 
     use super::*;
 
-    fn said(log: &str) -> (u64, String) {
+    fn said(log: impl AsRef<[u8]>) -> (u64, String) {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("audit.log");
         std::fs::write(&path, log).unwrap();
@@ -152,8 +188,26 @@ mod tests {
     }
 
     #[test]
+    fn a_log_that_something_was_done_to_is_told_what() {
+        let utf16: Vec<u8> = std::iter::once(0xfeff).chain(LINE.encode_utf16()).flat_map(u16::to_le_bytes).collect();
+        let long = [&b"\x1f\x8b"[..], &vec![7; MAX_LINE + 1]].concat();
+        for (log, cause) in [
+            (&b"\x1f\x8b\x08\0\0\0\0\0\0\x03\n\x01"[..], "compressed"),
+            (&long, "compressed"),
+            (&utf16, "UTF-16"),
+            (&utf16[2..], "UTF-16"),
+            (format!("[pod/a/auth-proxy] {LINE}\n").as_bytes(), "--prefix"),
+            (format!("INFO ready\n2026-01-31T12:00:00Z {LINE}\n").as_bytes(), "--timestamps"),
+        ] {
+            let (read, said) = said(log);
+            assert!(read == 0 && said.contains("no whole audit line") && said.contains(cause), "{said}");
+        }
+        assert_eq!(said(format!("{LINE}\nINFO {{ready}}\n")).1.lines().count(), 1);
+    }
+
+    #[test]
     fn a_good_log_needs_no_words() {
-        assert_eq!(said(&format!("{LINE}\n{LINE}")), (2, String::new()));
+        assert_eq!(said(format!("{LINE}\n{LINE}")), (2, String::new()));
     }
 
     #[test]
