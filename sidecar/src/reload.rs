@@ -183,7 +183,9 @@ impl Loader {
         let routes = self.profiles.routes(&policy)?;
         self.names_files = policy.rules().iter().any(names_files);
         self.file_problems.clear();
-        for warning in policy.warnings() {
+        // Nobody wrote the lines of a text that flags were made into; who made it warns in terms of the flags.
+        let of_flags = matches!(self.source, PolicySource::Text(_));
+        for warning in policy.warnings().iter().filter(|warning| !of_flags || warning.line == 0) {
             tracing::warn!(%warning, "the policy is valid, but");
         }
         self.health.policy_loaded(policy.digest());

@@ -1,14 +1,14 @@
 //! What `run` takes besides settings, and the policy that its flags make.
 
 use std::ffi::OsString;
-use std::fmt::Write;
+use std::fmt::{self, Write};
 use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, ArgMatches, value_parser};
 use ipnet::IpNet;
 use sandgate_policy::destination::Scheme;
 use sandgate_policy::pattern::HostPattern;
-use sandgate_policy::private_cidr;
+use sandgate_policy::{Policy, Problem, private_cidr};
 
 use super::user_proxy::UserProxy;
 use crate::settings::{Layers, PolicySource, Problems, Settings};
@@ -114,8 +114,9 @@ impl Options {
         if let Some(user) = user.as_ref().filter(|_| !own_list) {
             settings.upstream_no_proxy.clone_from(&user.direct);
         }
-        if let Some(policy) = policy {
+        if let Some((policy, warnings)) = policy {
             settings.policy = PolicySource::Text(policy);
+            settings.warnings.extend(warnings);
         }
         let mut command = matches.get_many::<OsString>("command").unwrap_or_default().cloned();
         let program = command.next().unwrap_or_default();
@@ -169,8 +170,8 @@ fn learn(matches: &ArgMatches, ranges: &[IpNet], layers: &mut Layers) -> Option<
     Some(Learn { file, private_cidrs: ranges.to_vec() })
 }
 
-/// The text of the policy that `--allow` and `--private-cidr` make; `None` without `--allow`.
-fn allowed(matches: &ArgMatches, ranges: &[IpNet], layers: &mut Layers) -> Option<String> {
+/// The text of the policy that `--allow` and `--private-cidr` make, and its warnings; `None` without `--allow`.
+fn allowed(matches: &ArgMatches, ranges: &[IpNet], layers: &mut Layers) -> Option<(String, Vec<String>)> {
     let mut destinations: Vec<Allowed> = Vec::new();
     for value in text(matches, "allow") {
         match Allowed::parse(value) {
@@ -192,7 +193,22 @@ fn allowed(matches: &ArgMatches, ranges: &[IpNet], layers: &mut Layers) -> Optio
                 .refuse(&"--allow", &format!("cannot be used beside {origin}: keep one (--no-env ignores variables)"));
         }
     }
-    Some(policy_text(&destinations, ranges))
+    let text = policy_text(&destinations, ranges);
+    let warnings = warnings(&text, &destinations);
+    Some((text, warnings))
+}
+
+/// The warnings of the text, in terms of the flags that it was made of.
+fn warnings(text: &str, destinations: &[Allowed]) -> Vec<String> {
+    // A text that is no policy is an error elsewhere.
+    let Ok(policy) = Policy::parse(text.as_bytes()) else { return Vec::new() };
+    let of_flag = |warning: &Problem| {
+        let (id, _) = warning.field.split_once('.')?;
+        let index = policy.rules().iter().position(|rule| *rule.id == *id)?;
+        let message = warning.message.replace("private_cidrs", "--private-cidr");
+        Some(format!("--allow {}: {message}", destinations.get(index)?))
+    };
+    policy.warnings().iter().filter_map(of_flag).collect()
 }
 
 fn text<'a>(matches: &'a ArgMatches, name: &str) -> impl Iterator<Item = &'a str> {
@@ -205,6 +221,16 @@ struct Allowed {
     scheme: Scheme,
     pattern: HostPattern,
     port: u16,
+}
+
+/// As it may be given.
+impl fmt::Display for Allowed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { scheme, pattern, port } = self;
+        let scheme_text = if *scheme == Scheme::Http { "http://" } else { "" };
+        write!(f, "{scheme_text}{pattern}")?;
+        if *port == scheme.default_port() { Ok(()) } else { write!(f, ":{port}") }
+    }
 }
 
 impl Allowed {
@@ -245,8 +271,6 @@ fn policy_text(destinations: &[Allowed], ranges: &[IpNet]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use sandgate_policy::Policy;
-
     use super::*;
 
     fn policy(hosts: &[&str], ranges: &[&str]) -> String {
@@ -281,6 +305,22 @@ destinations:
         let policy = Policy::parse(text.as_bytes()).unwrap();
         assert_eq!(policy.rules().len(), 6);
         assert!(policy.rules().iter().all(|rule| rule.private_cidrs == ["10.0.0.0/8".parse().unwrap()]));
+    }
+
+    #[test]
+    fn what_is_warned_of_names_the_flag_and_no_line() {
+        let hosts = ["a.test", "http://a.test", "http://b.test:18080", "10.0.0.5:8443"];
+        let hosts = hosts.map(|host| Allowed::parse(host).unwrap());
+        let plain = "http is neither encrypted nor authenticated on its way to the origin";
+        assert_eq!(
+            warnings(&policy_text(&hosts, &[]), &hosts),
+            [
+                format!("--allow http://a.test: {plain}"),
+                format!("--allow http://b.test:18080: {plain}"),
+                "--allow 10.0.0.5:8443: 10.0.0.5 is not globally reachable, so it is refused until --private-cidr lists it"
+                    .to_owned(),
+            ]
+        );
     }
 
     #[test]
