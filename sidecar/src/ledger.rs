@@ -99,6 +99,7 @@ impl Ledger {
         let Some(mut account) = self.0.take() else { return };
         account.record.status = Some(refusal.code.status());
         account.record.addition.clone_from(&refusal.addition);
+        account.record.message = refusal.of_the_way();
         if !account.decided {
             account.record.code = Some(refusal.code);
             account.decide();

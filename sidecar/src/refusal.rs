@@ -121,6 +121,12 @@ impl Refusal {
         self
     }
 
+    /// The message, where it says what became of the way through the upstream proxy.
+    #[must_use]
+    pub fn of_the_way(&self) -> Option<Arc<str>> {
+        self.code.as_str().starts_with("upstream_proxy_").then(|| self.message.as_str().into())
+    }
+
     /// Sets `Retry-After`, in seconds. Only 429 and 503 send it.
     #[must_use]
     pub fn with_retry_after(mut self, seconds: u64) -> Self {

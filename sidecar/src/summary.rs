@@ -5,6 +5,7 @@ mod advice;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write;
+use std::sync::Arc;
 
 use sandgate_policy::destination::Scheme;
 use serde::Serialize;
@@ -90,6 +91,9 @@ struct Line {
 #[derive(Clone, Debug, Default, Serialize)]
 struct Told {
     requests: u64,
+    /// What became of the way through the upstream proxy, the last time.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "text")]
+    message: Option<Arc<str>>,
     /// What would allow them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     allow: Vec<Advice>,
@@ -153,17 +157,20 @@ impl Tally {
         }
         if !was_decided {
             let advice = record.addition.as_ref().and_then(|addition| Advice::of(addition, self.source));
-            self.count(line(outcome, record), count, advice);
+            self.count(line(outcome, record), count, advice, record.message.as_ref());
         }
     }
 
-    fn count(&mut self, line: Line, count: u64, advice: Option<Advice>) {
+    fn count(&mut self, line: Line, count: u64, advice: Option<Advice>, message: Option<&Arc<str>>) {
         if self.lines.len() >= MAX_HOSTS && !self.lines.contains_key(&line) {
             self.unlisted += count;
             return;
         }
         let told = self.lines.entry(line).or_default();
         told.requests += count;
+        if message.is_some() {
+            told.message = message.cloned();
+        }
         if let Some(advice) = advice {
             told.advise(advice);
         }
@@ -202,6 +209,9 @@ impl Tally {
             let (verdict, why) = (line.verdict.as_str(), line.code.unwrap_or_default());
             let row = format!("  {verdict:<7}  {host:<host_width$}  {count:<count_width$}  {why}");
             let _ = writeln!(text, "{}", row.trim_end());
+            if let Some(message) = &told.message {
+                let _ = writeln!(text, "           {message}");
+            }
             for Advice { add, to } in &told.allow {
                 let _ = writeln!(text, "           to allow it, add to {to}: {add}");
             }
@@ -241,6 +251,10 @@ fn line(verdict: Outcome, record: &Record) -> Line {
         port: record.port,
         code: record.code.map(Code::as_str),
     }
+}
+
+fn text<S: serde::Serializer>(text: &Option<Arc<str>>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(text.as_deref().unwrap_or_default())
 }
 
 fn authority(line: &Line) -> String {

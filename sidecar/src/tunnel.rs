@@ -17,7 +17,7 @@ use crate::engine::Engine;
 use crate::metrics::TunnelKind;
 use crate::pace::Paced;
 use crate::proxy::Client;
-use crate::refusal::Code;
+use crate::refusal::{Code, Refusal};
 use crate::rewind::Rewind;
 use crate::upstream::Failure;
 use crate::{intercept, passthrough};
@@ -104,8 +104,12 @@ async fn close(mut stream: TcpStream) {
 
 /// Writes why a tunnel ended before a request could be judged in it.
 fn refuse(engine: &Engine, client: &Client, destination: &Destination, failure: &Failure) {
-    let mut line = Record::new(Kind::TunnelEnd, client.connection, Verdict::Denied).to(destination);
-    line.scheme = None;
+    // A failure on the way to the origin of a passthrough is no verdict, as it is none of an intercepted request.
+    let failed = failure.code.status().is_server_error() || failure.code == Code::UpstreamProxyDenied;
+    let verdict = if failed { Verdict::Allowed } else { Verdict::Denied };
+    let mut line = Record::new(Kind::TunnelEnd, client.connection, verdict).to(destination);
+    line.scheme = line.scheme.filter(|_| failed);
+    line.message = Refusal::new(failure.code, destination).with_detail(&failure.detail).of_the_way();
     let snapshot = engine.enforcement.current();
     let verdict = snapshot.policy.judge_connect(&destination.host, destination.port);
     let rule = verdict.https.or(verdict.http);
@@ -114,6 +118,8 @@ fn refuse(engine: &Engine, client: &Client, destination: &Destination, failure: 
     line.code = Some(failure.code);
     // No response fits into what was no request.
     line.status = Some(failure.code.status());
-    engine.metrics.decided(line.verdict, line.code);
+    if !failed {
+        engine.metrics.decided(line.verdict, line.code);
+    }
     engine.audit.record(line);
 }

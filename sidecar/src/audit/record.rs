@@ -117,6 +117,9 @@ pub struct Record {
     /// From the request's head to the first byte of the origin's response.
     #[serde(rename = "first_byte_ms", skip_serializing_if = "Option::is_none", serialize_with = "milliseconds")]
     pub first_byte: Option<Duration>,
+    /// How the refusal put it that the way through the upstream proxy failed, for the summary of `run`; no line has it.
+    #[serde(skip)]
+    pub message: Option<Arc<str>>,
     /// What would allow it, for the summary of `run`; no line has it.
     #[serde(skip)]
     pub addition: Option<Arc<Addition>>,
@@ -146,6 +149,7 @@ impl Record {
             total: None,
             connect: None,
             first_byte: None,
+            message: None,
             addition: None,
         }
     }

@@ -8,7 +8,7 @@ use std::process::Output;
 
 use sandgate_testkit::origin::{Origin, Protocols};
 use sandgate_testkit::raw_origin::RawOrigin;
-use sandgate_testkit::raw_origin::scripts::tunnel_to;
+use sandgate_testkit::raw_origin::scripts::{refuse_connect, tunnel_to};
 use sandgate_testkit::sidecar::run_command;
 
 use crate::harness::{DEADLINE, PROGRAM};
@@ -119,6 +119,9 @@ async fn plain_http_has_its_own_variable() {
     let url = user.with_credentials();
     let output = user.run("http", &[], &[("HTTPS_PROXY", &url)]).await;
     assert_eq!((output.stdout.len(), user.proxy.connections()), (27, 0), "{}", String::from_utf8_lossy(&output.stderr));
+    let error = String::from_utf8_lossy(&output.stderr);
+    let warning = format!("--allow http://origin.test:{}: http is neither encrypted", user.origin.port());
+    assert!(error.contains(&warning) && !error.contains("line "), "{error}");
     let output = user.run("http", &[], &[("HTTP_PROXY", &url)]).await;
     assert_eq!((output.stdout.len(), user.proxy.connections()), (27, 1), "{}", String::from_utf8_lossy(&output.stderr));
 }
@@ -141,6 +144,36 @@ async fn what_no_proxy_lists_and_what_settings_say_comes_first() {
         assert_eq!(user.proxy.connections() - before, usize::from(through), "{arguments:?} {variables:?}");
         let is_silent = arguments.first().is_some_and(|first| *first != "--upstream-no-proxy");
         assert_eq!(said(&output).contains("through the proxy of"), !is_silent, "{arguments:?}: {}", said(&output));
+    }
+}
+
+#[tokio::test]
+async fn the_summary_says_which_proxy_failed_and_how_of_a_passthrough_too() {
+    let answer = b"HTTP/1.1 407 x\r\nproxy-authenticate: Basic realm=\"x\"\r\ncontent-length: 0\r\n\r\n";
+    let proxy = RawOrigin::plain(move |connection| refuse_connect(connection, answer)).await;
+    let dir = tempfile::tempdir().unwrap();
+    let (policy, nowhere) =
+        (dir.path().join("policy.yaml").display().to_string(), dir.path().join("no-servers").display().to_string());
+    std::fs::write(&nowhere, "").unwrap();
+    let url = format!("http://{}", proxy.addr());
+    for tls in ["intercept", "passthrough"] {
+        let text = format!("version: 1\ndestinations:\n  - {{id: a, host: origin.test, tls: {tls}}}\n");
+        std::fs::write(&policy, text).unwrap();
+        let run = async |format| {
+            let all = ["run", "--no-env", "--policy", &policy, "--upstream-proxy", &url, "--summary", format];
+            let all = [&all[..], &["--resolv-conf", &nowhere, "--", "curl", "-sk", "https://origin.test/"]].concat();
+            let output = run_command(PROGRAM, &all, &[], DEADLINE).await.unwrap();
+            String::from_utf8_lossy(&output.stderr).into_owned()
+        };
+        let error = run("text").await;
+        let line = |needle: &str| error.lines().any(|line| line.contains(needle));
+        assert!(line("  failed   origin.test:443  1 request  upstream_proxy_auth"), "{tls}: {error}");
+        assert!(line("           the upstream proxy on the way to origin.test wants"), "{tls}: {error}");
+        assert!(line(&format!("{url} answered 407")), "{tls}: {error}");
+        let error = run("json").await;
+        let summary: serde_json::Value = serde_json::from_str(error.lines().last().unwrap()).unwrap();
+        let message = summary["hosts"][0]["message"].as_str().unwrap();
+        assert!(summary["hosts"][0]["verdict"] == "failed" && message.contains(&url), "{summary}");
     }
 }
 
