@@ -1,6 +1,7 @@
 //! `run`: a proxy for one command. Starts it, runs the command with the environment of a pod, tidies up, and says what
 //! was reached. Does not confine the command.
 
+mod allowed;
 mod command;
 mod options;
 mod signals;
