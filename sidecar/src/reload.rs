@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use sandgate_policy::destination::Scheme;
 use sandgate_policy::yaml;
-use sandgate_policy::{Mode, Policy, Rule, Tls};
+use sandgate_policy::{Mode, Policy, Problem, Rule, Tls};
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
@@ -79,10 +79,7 @@ impl Loader {
             }
             PolicySource::AllowedDomains(list) => ("allowed domains", Policy::from_allowed_domains(&list)),
             PolicySource::Text(text) => ("the policy", Policy::parse(text.as_bytes())),
-            PolicySource::Learning { base, .. } => {
-                let base = base.map_or_else(|| Ok(Policy::deny_all()), |base| Policy::parse(base.as_bytes()));
-                ("the policy", base.map(Policy::audited))
-            }
+            PolicySource::Learning { base, .. } => ("the policy", Policy::parse(base.as_bytes()).map(Policy::audited)),
         };
         let policy = parsed.map_err(|errors| anyhow::anyhow!("{text}: {errors}"))?;
         self.ready(policy).map_err(|problems| anyhow::anyhow!("{text}: {}", problems.join("; ")))
@@ -183,15 +180,24 @@ impl Loader {
         let routes = self.profiles.routes(&policy)?;
         self.names_files = policy.rules().iter().any(names_files);
         self.file_problems.clear();
-        // Nobody wrote the lines of a text that flags were made into; who made it warns in terms of the flags.
-        let of_flags = matches!(self.source, PolicySource::Text(_));
-        for warning in policy.warnings().iter().filter(|warning| !of_flags || warning.line == 0) {
-            tracing::warn!(%warning, "the policy is valid, but");
-        }
+        self.warn(&policy);
         self.health.policy_loaded(policy.digest());
         self.metrics.policy_loaded(policy.digest());
         tracing::info!(digest = policy.digest(), destinations = policy.rules().len(), "policy loaded");
         Ok(Loaded { policy, routes })
+    }
+
+    /// Says what the policy may do that its author did not mean.
+    fn warn(&self, policy: &Policy) {
+        let warnings = policy.warnings();
+        let say = |warning: &Problem| tracing::warn!(%warning, "the policy is valid, but");
+        match &self.source {
+            // What is learnt from refuses nothing, whatever its text says.
+            PolicySource::Learning { .. } => {}
+            // Nobody wrote the lines of a text that flags were made into; who made it warns in terms of the flags.
+            PolicySource::Text(_) => warnings.iter().filter(|warning| warning.line == 0).for_each(say),
+            _ => warnings.iter().for_each(say),
+        }
     }
 
     fn deny_all(&mut self) -> Loaded {

@@ -75,7 +75,9 @@ async fn attempt(mut settings: Settings, options: &Options, learning: Option<Lea
     // The command sees what this process sees.
     settings.trust_path = None;
     if let (Some(learning), Some(Learn { private_cidrs, .. })) = (&learning, &options.learn) {
-        settings.policy = PolicySource::Learning { base: learning.base(), private_cidrs: private_cidrs.clone() };
+        // As below: to an empty policy a range can be added, which the refusal of a private address then says.
+        let base = learning.base().unwrap_or_else(|| NO_HOSTS.to_owned());
+        settings.policy = PolicySource::Learning { base, private_cidrs: private_cidrs.clone() };
     }
     let tally = Arc::new(Mutex::new(Tally::new(Source::from(&settings.policy))));
     if settings.policy == PolicySource::None {

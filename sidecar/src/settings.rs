@@ -199,8 +199,8 @@ pub enum PolicySource {
     Text(String),
     /// What `run --learn` begins with: a policy, in audit mode whatever it says.
     Learning {
-        /// The text of the policy file, if there is one.
-        base: Option<String>,
+        /// The text of the policy file, or of an empty one.
+        base: String,
         /// Ranges that hosts without a rule may be dialled in although they are not globally reachable.
         private_cidrs: Vec<IpNet>,
     },

@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use advice::Advice;
 pub use advice::Source;
+pub(crate) use advice::private_cidr;
 
 use crate::audit::{Kind, Record, Verdict};
 use crate::learn::Learnt;

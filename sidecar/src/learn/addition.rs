@@ -1,6 +1,7 @@
 //! What a policy lacks to allow what was seen: whole destinations, entries for the allow lists of those that it has, and
 //! comments. What is added allows as little as the lists can say.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use http::Method;
@@ -75,6 +76,8 @@ pub(super) struct Additions {
     pub(super) entries: Vec<NewEntry>,
     /// What came to nothing: `host:port`, a code, and how often.
     pub(super) notes: Vec<(Box<str>, &'static str, u64)>,
+    /// The private addresses for which something was refused, by `host:port`.
+    pub(super) lacking: BTreeMap<Box<str>, Vec<IpNet>>,
     /// What was refused, and would be allowed by these.
     pub(super) refused: Vec<Refused>,
     /// How many requests were left out, as too many different ones came.
@@ -117,6 +120,7 @@ impl Additions {
     pub(super) fn of(learner: &Learner, base: &Policy, ranges: Ranges<'_>) -> Self {
         let mut additions = Self { left_out: learner.seen.left_out + learner.refused.left_out, ..Self::default() };
         additions.notes = learner.notes.iter().map(|((place, code), count)| (place.clone(), *code, *count)).collect();
+        additions.lacking.clone_from(&learner.lacking);
         let mut ids = Vec::new();
         additions.learn(&learner.seen, base, ranges, &mut ids);
         additions.refuse(&learner.refused, base, &mut ids);

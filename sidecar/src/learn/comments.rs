@@ -3,6 +3,8 @@
 use super::addition::{ANY_METHOD, Additions, Refused, requests_in_words};
 use super::fragment;
 use super::learner::{ALSO_PASSTHROUGH, DECISION_MISSING, NO_REQUEST, NOT_ENDED, UNNAMED};
+use crate::refusal::Code;
+use crate::summary::private_cidr;
 
 /// The most comments on what was not learnt, and on what was refused.
 const MAX_COMMENTS: usize = 200;
@@ -19,7 +21,12 @@ pub(super) fn comments(additions: &Additions, text: &str) -> Vec<String> {
     };
     for (authority, code, count) in additions.notes.iter().take(MAX_COMMENTS) {
         let start = ["# Not learnt: ", authority, ": ", words(code)].concat();
-        add(&[&start], &[[&start, ", ", &requests_in_words(*count)].concat()]);
+        let mut line = [&start, ", ", &requests_in_words(*count)].concat();
+        if let Some(ranges) = additions.lacking.get(authority).filter(|_| *code == Code::AddressNotAllowed.as_str()) {
+            let flags: Vec<_> = ranges.iter().copied().map(private_cidr).collect();
+            line.extend(["; to learn it, add to run: ", &flags.join(" ")]);
+        }
+        add(&[&start], &[line]);
     }
     for refused in additions.refused.iter().take(MAX_COMMENTS) {
         if matches!(refused, Refused::Entries(_, entries) if entries.is_empty()) {

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use http::Method;
+use ipnet::IpNet;
 use sandgate_policy::destination::{Destination, Host, Scheme};
 use sandgate_policy::{Outcome, Policy};
 
@@ -16,6 +17,8 @@ use crate::refusal::Code;
 const MAX_PENDING: usize = 4_096;
 /// The most reasons and hosts that are told apart.
 const MAX_NOTES: usize = 1_000;
+/// The most private addresses of one host for which something was refused.
+const MAX_RANGES: usize = 8;
 /// The code of a host to which there were tunnels, and no request in them.
 pub(super) const NO_REQUEST: &str = "no_request";
 /// The code of a request whose end did not come, to a host of which nothing else is known: it may not have been reached.
@@ -41,6 +44,8 @@ pub(super) struct Learner {
     pub(super) refused: Seen,
     /// How often something came to nothing: by `host:port` and code.
     pub(super) notes: BTreeMap<(Box<str>, &'static str), u64>,
+    /// The private addresses for which something was refused, by `host:port`.
+    pub(super) lacking: BTreeMap<Box<str>, Vec<IpNet>>,
     /// `host:port` of tunnels, under no code, and how often anything was seen in one of them.
     tunnels: BTreeMap<(Box<str>, &'static str), u64>,
     pending: HashMap<(Source, u64), Observation>,
@@ -49,8 +54,15 @@ pub(super) struct Learner {
 impl Learner {
     /// Begins with what `base` allows already.
     pub(super) fn new(base: Policy) -> Self {
-        let (seen, refused, notes) = (Seen::default(), Seen::default(), BTreeMap::new());
-        Self { base, seen, refused, notes, tunnels: BTreeMap::new(), pending: HashMap::new() }
+        Self {
+            base,
+            seen: Seen::default(),
+            refused: Seen::default(),
+            notes: BTreeMap::new(),
+            lacking: BTreeMap::new(),
+            tunnels: BTreeMap::new(),
+            pending: HashMap::new(),
+        }
     }
 
     /// Takes one observation in. `source` tells the requests of one sidecar from those of another.
@@ -142,6 +154,7 @@ impl Learner {
             path.template = None;
         }
         if !worked {
+            self.lack(observation);
             let code = observation.code.or(code).map_or("unknown", Code::as_str);
             return self.note(authority_of(observation), code);
         }
@@ -194,6 +207,7 @@ impl Learner {
         let by_absence = [Code::HostNotAllowed, Code::PortNotAllowed, Code::RequestNotAllowed];
         let code = observation.code.filter(|code| by_absence.contains(code));
         let (Some(_), Some(host), Some(port)) = (code, &observation.host, observation.port) else {
+            self.lack(observation);
             let code = observation.code.map_or("unknown", Code::as_str);
             return self.note(authority_of(observation), code);
         };
@@ -215,6 +229,18 @@ impl Learner {
             Some(Code::RequestDenied) => self.note(authority_of(observation), Code::RequestDenied.as_str()),
             Some(_) => {
                 self.refused.add(Place::from(&destination), observation.method.as_ref(), &observation.path, None);
+            }
+        }
+    }
+
+    /// Notes the range that a refused request lacked.
+    fn lack(&mut self, observation: &Observation) {
+        let Some(range) = observation.lacks else { return };
+        let authority = authority_of(observation);
+        if self.lacking.len() < MAX_NOTES || self.lacking.contains_key(&authority) {
+            let ranges = self.lacking.entry(authority).or_default();
+            if ranges.len() < MAX_RANGES && !ranges.contains(&range) {
+                ranges.push(range);
             }
         }
     }

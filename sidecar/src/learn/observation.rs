@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 
 use http::Method;
+use ipnet::IpNet;
+use sandgate_policy::Addition;
 use sandgate_policy::destination::{Destination, Host, Scheme};
 use serde_json::Value;
 
@@ -27,6 +29,8 @@ pub(super) struct Observation {
     pub(super) address: Option<SocketAddr>,
     /// Whether the origin began to answer.
     pub(super) answered: bool,
+    /// The private address that it was refused for, as a range; no line has it.
+    pub(super) lacks: Option<IpNet>,
 }
 
 /// The path of a request.
@@ -56,6 +60,7 @@ impl Observation {
             code: record.code,
             address: record.address,
             answered: record.first_byte.is_some(),
+            lacks: record.addition.as_deref().and_then(Addition::range),
         }
     }
 
@@ -133,6 +138,7 @@ fn observation(line: &Value) -> Option<Observation> {
         code: text(line, "code")?.and_then(|code| Code::ALL.iter().copied().find(|known| known.as_str() == code)),
         address: text(line, "address")?.and_then(|address| address.parse().ok()),
         answered: line.get("first_byte_ms").is_some(),
+        lacks: None,
     })
 }
 

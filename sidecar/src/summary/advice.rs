@@ -1,5 +1,6 @@
 //! What to change so that `run` allows what was refused, in the terms of where its policy came from.
 
+use ipnet::IpNet;
 use sandgate_policy::Addition;
 use sandgate_policy::destination::Scheme;
 use serde::Serialize;
@@ -48,7 +49,7 @@ impl Advice {
             Source::Flags => (flags(addition)?, "run".to_owned()),
             Source::Domains => domains(addition)?,
             Source::File => (addition.yaml(), addition.place()),
-            Source::Learning => (range(addition)?, "run".to_owned()),
+            Source::Learning => (private_cidr(addition.range()?), "run".to_owned()),
         };
         Some(Self { add, to })
     }
@@ -58,22 +59,17 @@ fn flags(addition: &Addition) -> Option<String> {
     match addition {
         Addition::Destination { destination, range, .. } => {
             let scheme = if destination.scheme == Scheme::Http { "http://" } else { "" };
-            let range = range.map_or_else(String::new, |range| format!(" --private-cidr {range}"));
+            let range = range.map_or_else(String::new, |range| [" ", &private_cidr(range)].concat());
             Some(format!("--allow {}{range}", shell_word(&format!("{scheme}{destination}"))))
         }
-        Addition::Range { range, .. } => Some(format!("--private-cidr {range}")),
+        Addition::Range { range, .. } => Some(private_cidr(*range)),
         Addition::Allow { .. } | Addition::Ech { .. } => None,
     }
 }
 
-/// The range of a private address.
-fn range(addition: &Addition) -> Option<String> {
-    match addition {
-        Addition::Destination { range: Some(range), .. } | Addition::Range { range, .. } => {
-            Some(format!("--private-cidr {range}"))
-        }
-        _ => None,
-    }
+/// The flag of `run` that admits a private address.
+pub(crate) fn private_cidr(range: IpNet) -> String {
+    format!("--private-cidr {range}")
 }
 
 /// Where the short form can't say it.

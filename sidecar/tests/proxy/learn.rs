@@ -102,14 +102,44 @@ async fn addresses_are_refused_as_ever_and_become_comments() {
     assert_eq!(text(&output.stdout), "403 403 403 ", "{}", text(&output.stderr));
     let policy = place.policy();
     for comment in [
-        "10.1.2.3:80: address_not_allowed",
-        "169.254.169.254:80: metadata_address",
-        "192.0.2.1:80: address_not_allowed",
+        "10.1.2.3:80: address_not_allowed, 1 request; to learn it, add to run: --private-cidr 10.1.2.3/32",
+        "169.254.169.254:80: metadata_address, 1 request",
+        "192.0.2.1:80: address_not_allowed, 1 request; to learn it, add to run: --private-cidr 192.0.2.1/32",
     ] {
-        assert!(policy.contains(&format!("# Not learnt: {comment}, 1 request\n")), "{policy}");
+        assert!(policy.contains(&format!("# Not learnt: {comment}\n")), "{policy}");
     }
+    assert!(text(&output.stderr).contains("to allow it, add to run: --private-cidr 10.1.2.3/32\n"));
     assert!(policy.contains("\ndestinations: []\n"), "{policy}");
     assert!(text(&output.stderr).ends_with("sandgate: learnt nothing new: policy.yaml\n"), "{}", text(&output.stderr));
+}
+
+#[tokio::test]
+async fn the_message_of_a_private_address_says_what_admits_it_and_no_warning_is_made_of_an_empty_file() {
+    for base in [None, Some("version: 1\ndestinations: []\n"), Some("version: 1\nmode: audit\ndestinations: []\n")] {
+        let place = Place::new().await;
+        if let Some(base) = base {
+            fs::write(place.path("policy.yaml"), base).unwrap();
+        }
+        let resolve = resolve(&place.origin);
+        let all = ["run", "--no-env", "--learn", "policy.yaml", "--resolve", &resolve, "--upstream-ca", "roots.pem"];
+        let script = "curl -s https://origin.test:$PORT/zen";
+        let output = place.program(&[&all[..], &["--", "sh", "-c", script]].concat()).await;
+        let (answer, error) = (text(&output.stdout), text(&output.stderr));
+        assert!(!answer.contains("whatever a policy lists") && answer.contains("private_cidrs"), "{answer}");
+        assert!(error.contains("to allow it, add to run: --private-cidr 127.0.0.1/32\n"), "{error}");
+        assert!(!error.contains("is valid, but"), "{error}");
+        let remedy = ": address_not_allowed, 1 request; to learn it, add to run: --private-cidr 127.0.0.1/32\n";
+        assert!(place.policy().contains(remedy), "{}", place.policy());
+    }
+}
+
+#[tokio::test]
+async fn what_flags_allow_is_warned_of_without_lines_that_nobody_wrote() {
+    let place = Place::new().await;
+    let all = ["run", "--no-env", "--allow", "http://a.test", "--allow", "http://b.test", "--", "true"];
+    let error = text(&place.program(&all).await.stderr);
+    assert!(error.contains("http is neither encrypted"), "{error}");
+    assert!(!error.contains("line ") && !error.contains("allow-1"), "{error}");
 }
 
 #[tokio::test]
