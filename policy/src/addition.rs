@@ -77,16 +77,6 @@ impl Addition {
         }
     }
 
-    /// The private address that it lists, as a range.
-    #[must_use]
-    pub fn range(&self) -> Option<IpNet> {
-        match self {
-            Self::Destination { range, .. } => *range,
-            Self::Range { range, .. } => Some(*range),
-            Self::Allow { .. } | Self::Ech { .. } => None,
-        }
-    }
-
     /// What to write there: one line of YAML, in ASCII, of at most 600 bytes.
     #[must_use]
     pub fn yaml(&self) -> String {

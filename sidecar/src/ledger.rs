@@ -79,7 +79,7 @@ impl Ledger {
     /// Notes where the request is sent, and how long it waited for the connection.
     pub fn sent_over(&mut self, channel: &Channel, connect: Duration) {
         if let Some(account) = &mut self.0 {
-            account.record.address = Some(channel.peer().address);
+            account.record.leads_to(channel.peer());
             account.record.connect = Some(connect);
             account.engine.metrics.upstream_connected(connect);
         }

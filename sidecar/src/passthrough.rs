@@ -68,7 +68,7 @@ pub async fn serve(
     }
     let mut line = Record::new(Kind::TunnelEnd, client.connection, Verdict::Allowed).to(destination);
     line.rule = Some(Arc::clone(&rule.id));
-    line.address = Some(peer.address);
+    line.leads_to(&peer);
     line.connect = Some(started.elapsed());
     let sent = first.len() as u64;
     origin.write_all(&first).await.map_err(|_| Code::UpstreamClosed)?;

@@ -10,9 +10,8 @@ use std::sync::Arc;
 use sandgate_policy::destination::Scheme;
 use serde::Serialize;
 
-use advice::Advice;
+pub(crate) use advice::Advice;
 pub use advice::Source;
-pub(crate) use advice::private_cidr;
 
 use crate::audit::{Kind, Record, Verdict};
 use crate::learn::Learnt;

@@ -55,13 +55,15 @@ pub struct Peer {
     /// The addresses that the policy has to admit for it: the one that was dialled, or all that the name has here where
     /// an upstream proxy dials.
     pub judged: Arc<[IpAddr]>,
+    /// Whether an upstream proxy was dialled, and not the origin.
+    pub is_proxy: bool,
 }
 
 impl Peer {
     /// The origin itself at this address.
     #[must_use]
     pub fn origin(address: SocketAddr) -> Self {
-        Self { address, judged: Arc::new([address.ip()]) }
+        Self { address, judged: Arc::new([address.ip()]), is_proxy: false }
     }
 }
 

@@ -1,7 +1,7 @@
 //! What an audit line says, and what it leaves out: version 1 of its fields.
 
 use std::fmt::{self, Write as _};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -14,6 +14,7 @@ use time::OffsetDateTime;
 
 use super::Identity;
 use crate::refusal::Code;
+use crate::upstream::Peer;
 
 /// The version of the line's fields. A change that breaks a reader raises it; new fields do not.
 pub(crate) const VERSION: u8 = 1;
@@ -23,6 +24,10 @@ pub(crate) const MAX_PATH_BYTES: usize = 256;
 const MAX_SEGMENT_CHARS: usize = 24;
 /// The most of a method that is written, in bytes: clients may invent methods of any length.
 pub(crate) const MAX_METHOD_BYTES: usize = 24;
+/// What `via` says of the address of an upstream proxy.
+const UPSTREAM_PROXY: &str = "upstream_proxy";
+/// The most addresses of an origin that are written.
+const MAX_ADDRESSES: usize = 16;
 
 /// What a line is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -102,6 +107,12 @@ pub struct Record {
     /// The address that was dialled.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "display")]
     pub address: Option<SocketAddr>,
+    /// Whose address that is, where it is not the origin's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub via: Option<&'static str>,
+    /// The addresses that the host has here, which the policy had to admit, where an upstream proxy was dialled.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "addresses")]
+    pub origin_addresses: Option<Arc<[IpAddr]>>,
     /// Bytes of bodies or of an opaque tunnel, from the client to the origin.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes_up: Option<u64>,
@@ -144,6 +155,8 @@ impl Record {
             code: None,
             status: None,
             address: None,
+            via: None,
+            origin_addresses: None,
             bytes_up: None,
             bytes_down: None,
             total: None,
@@ -161,6 +174,13 @@ impl Record {
         self.host = Some(destination.host.clone());
         self.port = Some(destination.port);
         self
+    }
+
+    /// Fills in what was dialled, and the origin's addresses where those are others.
+    pub fn leads_to(&mut self, peer: &Peer) {
+        self.address = Some(peer.address);
+        self.via = peer.is_proxy.then_some(UPSTREAM_PROXY);
+        self.origin_addresses = (peer.is_proxy && !peer.judged.is_empty()).then(|| Arc::clone(&peer.judged));
     }
 }
 
@@ -305,6 +325,10 @@ fn display<S: Serializer>(value: &Option<impl fmt::Display>, serializer: S) -> R
     }
 }
 
+fn addresses<S: Serializer>(addresses: &Option<Arc<[IpAddr]>>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(addresses.iter().flat_map(|all| all.iter()).take(MAX_ADDRESSES))
+}
+
 /// Milliseconds with the precision of a microsecond.
 #[expect(clippy::cast_precision_loss, reason = "exact below 2^53 microseconds, which are 285 years")]
 fn milliseconds<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
@@ -337,6 +361,8 @@ mod tests {
             code: Some(Code::ResponseTimeout),
             status: Some(StatusCode::GATEWAY_TIMEOUT),
             address: Some(([192, 0, 2, 1], 8443).into()),
+            via: Some(UPSTREAM_PROXY),
+            origin_addresses: Some(Arc::new([[10, 1, 2, 3].into()])),
             bytes_up: Some(1),
             bytes_down: Some(2),
             total: Some(Duration::from_nanos(1_234_567)),
@@ -348,6 +374,7 @@ mod tests {
             "v": 1, "time": "2023-11-14T22:13:20.000042Z", "kind": "request", "connection": 2, "request": 3,
             "method": "GET", "scheme": "https", "host": "a.test", "port": 8443, "path": "/a", "rule": "a",
             "verdict": "allowed", "code": "response_timeout", "status": 504, "address": "192.0.2.1:8443",
+            "via": "upstream_proxy", "origin_addresses": ["10.1.2.3"],
             "bytes_up": 1, "bytes_down": 2, "total_ms": 1.234, "connect_ms": 0.5, "first_byte_ms": 1000.0, "lost": 9,
         });
         assert!(!format!("{record:?}").contains("secret"));

@@ -1,18 +1,20 @@
 //! What a policy lacks to allow what was seen: whole destinations, entries for the allow lists of those that it has, and
 //! comments. What is added allows as little as the lists can say.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use http::Method;
 use ipnet::IpNet;
-use sandgate_policy::{Policy, Rule, Tls};
+use sandgate_policy::{Policy, Rule, Tls, address};
 
 use super::fold::{Count, KEPT, Paths, fold, put};
 use super::learner::{ALSO_PASSTHROUGH, Learner};
 use super::seen::{Asked, OfMethod, Place, Seen};
 use super::template::Template;
 use crate::refusal::Code;
+use crate::summary::Advice;
 
 /// The code of a method that is not known, where the destination has to do without paths.
 pub(super) const ANY_METHOD: &str = "any_method";
@@ -52,7 +54,7 @@ pub(super) struct Destination {
 /// How a private address that was dialled is listed.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Ranges<'a> {
-    /// By these, and not at all where none has it: then it is that of a proxy on the way.
+    /// By these, and not at all where none has it.
     These(&'a [IpNet]),
     /// By itself.
     Each,
@@ -76,8 +78,10 @@ pub(super) struct Additions {
     pub(super) entries: Vec<NewEntry>,
     /// What came to nothing: `host:port`, a code, and how often.
     pub(super) notes: Vec<(Box<str>, &'static str, u64)>,
-    /// The private addresses for which something was refused, by `host:port`.
-    pub(super) lacking: BTreeMap<Box<str>, Vec<IpNet>>,
+    /// What would admit the private addresses for which something was refused, by `host:port`.
+    pub(super) remedies: BTreeMap<Box<str>, Vec<Advice>>,
+    /// The ranges that known rules lack, to which their hosts were let through all the same: by id.
+    pub(super) ranges: BTreeSet<(Arc<str>, IpNet)>,
     /// What was refused, and would be allowed by these.
     pub(super) refused: Vec<Refused>,
     /// How many requests were left out, as too many different ones came.
@@ -120,7 +124,7 @@ impl Additions {
     pub(super) fn of(learner: &Learner, base: &Policy, ranges: Ranges<'_>) -> Self {
         let mut additions = Self { left_out: learner.seen.left_out + learner.refused.left_out, ..Self::default() };
         additions.notes = learner.notes.iter().map(|((place, code), count)| (place.clone(), *code, *count)).collect();
-        additions.lacking.clone_from(&learner.lacking);
+        additions.remedies.clone_from(&learner.remedies);
         let mut ids = Vec::new();
         additions.learn(&learner.seen, base, ranges, &mut ids);
         additions.refuse(&learner.refused, base, &mut ids);
@@ -143,6 +147,9 @@ impl Additions {
                 }
                 None => {}
                 Some((index, rule)) => {
+                    let lacks = |address: &&IpAddr| address::judge(**address, &rule.private_cidrs).is_err();
+                    let lacking = asked.addresses.iter().filter(lacks).filter_map(|address| ranges.of(*address));
+                    self.ranges.extend(lacking.map(|range| (Arc::clone(&rule.id), range)));
                     let judges_paths = rule.access.allow().unwrap_or_default().iter().chain(rule.access.deny());
                     let is_in_vain = asked.unjudged && judges_paths.into_iter().any(|entry| entry.paths.is_some());
                     if is_in_vain {

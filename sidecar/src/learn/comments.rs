@@ -1,13 +1,19 @@
 //! What was not learnt, as comments of a policy file.
 
+use std::sync::Arc;
+
+use sandgate_policy::Addition;
+
 use super::addition::{ANY_METHOD, Additions, Refused, requests_in_words};
 use super::fragment;
 use super::learner::{ALSO_PASSTHROUGH, DECISION_MISSING, NO_REQUEST, NOT_ENDED, UNNAMED};
 use crate::refusal::Code;
-use crate::summary::private_cidr;
+use crate::summary::Advice;
 
 /// The most comments on what was not learnt, and on what was refused.
 const MAX_COMMENTS: usize = 200;
+/// What is said of a range that a destination of the file lacks.
+const LACKING: &str = "# Reached at a private address that is not listed; to allow it, add to ";
 
 /// What was not learnt, as comments; without those that `text` has already.
 pub(super) fn comments(additions: &Additions, text: &str) -> Vec<String> {
@@ -22,11 +28,17 @@ pub(super) fn comments(additions: &Additions, text: &str) -> Vec<String> {
     for (authority, code, count) in additions.notes.iter().take(MAX_COMMENTS) {
         let start = ["# Not learnt: ", authority, ": ", words(code)].concat();
         let mut line = [&start, ", ", &requests_in_words(*count)].concat();
-        if let Some(ranges) = additions.lacking.get(authority).filter(|_| *code == Code::AddressNotAllowed.as_str()) {
-            let flags: Vec<_> = ranges.iter().copied().map(private_cidr).collect();
-            line.extend(["; to learn it, add to run: ", &flags.join(" ")]);
+        if *code == Code::AddressNotAllowed.as_str() {
+            for Advice { add, to } in additions.remedies.get(authority).into_iter().flatten() {
+                line.extend(["; to allow it, add to ", to, ": ", add]);
+            }
         }
         add(&[&start], &[line]);
+    }
+    for (rule, range) in additions.ranges.iter().take(MAX_COMMENTS) {
+        let addition = Addition::Range { rule: Arc::clone(rule), range: *range };
+        let line = [LACKING, &addition.place(), ": ", &addition.yaml()].concat();
+        add(&[&line], std::slice::from_ref(&line));
     }
     for refused in additions.refused.iter().take(MAX_COMMENTS) {
         if matches!(refused, Refused::Entries(_, entries) if entries.is_empty()) {
@@ -37,7 +49,7 @@ pub(super) fn comments(additions: &Additions, text: &str) -> Vec<String> {
         add(&starts, &lines);
     }
     let further = |count: usize| count.saturating_sub(MAX_COMMENTS);
-    let further = further(additions.notes.len()) + further(additions.refused.len());
+    let further = further(additions.notes.len()) + further(additions.ranges.len()) + further(additions.refused.len());
     if further > 0 {
         add(&["# And "], &[format!("# And {further} more of these, which are not listed.")]);
     }

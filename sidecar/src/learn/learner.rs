@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use http::Method;
-use ipnet::IpNet;
+use sandgate_policy::address;
 use sandgate_policy::destination::{Destination, Host, Scheme};
 use sandgate_policy::{Outcome, Policy};
 
@@ -12,13 +12,14 @@ use super::observation::{AskedPath, Observation, Source};
 use super::seen::{Place, Seen};
 use crate::audit::{Kind, Verdict};
 use crate::refusal::Code;
+use crate::summary::Advice;
 
 /// The most requests whose end is waited for. Without an end they are learnt too: a stream may be open still.
 const MAX_PENDING: usize = 4_096;
 /// The most reasons and hosts that are told apart.
 const MAX_NOTES: usize = 1_000;
 /// The most private addresses of one host for which something was refused.
-const MAX_RANGES: usize = 8;
+const MAX_REMEDIES: usize = 8;
 /// The code of a host to which there were tunnels, and no request in them.
 pub(super) const NO_REQUEST: &str = "no_request";
 /// The code of a request whose end did not come, to a host of which nothing else is known: it may not have been reached.
@@ -44,8 +45,8 @@ pub(super) struct Learner {
     pub(super) refused: Seen,
     /// How often something came to nothing: by `host:port` and code.
     pub(super) notes: BTreeMap<(Box<str>, &'static str), u64>,
-    /// The private addresses for which something was refused, by `host:port`.
-    pub(super) lacking: BTreeMap<Box<str>, Vec<IpNet>>,
+    /// What would admit the private addresses for which something was refused, by `host:port`.
+    pub(super) remedies: BTreeMap<Box<str>, Vec<Advice>>,
     /// `host:port` of tunnels, under no code, and how often anything was seen in one of them.
     tunnels: BTreeMap<(Box<str>, &'static str), u64>,
     pending: HashMap<(Source, u64), Observation>,
@@ -59,7 +60,7 @@ impl Learner {
             seen: Seen::default(),
             refused: Seen::default(),
             notes: BTreeMap::new(),
-            lacking: BTreeMap::new(),
+            remedies: BTreeMap::new(),
             tunnels: BTreeMap::new(),
             pending: HashMap::new(),
         }
@@ -137,7 +138,7 @@ impl Learner {
     /// A request ended. `decided` is what its decision said that the policy would have refused it with.
     fn settle(&mut self, observation: &Observation, decided: Option<Code>) {
         // Whoever goes away has asked all the same: so does every reader of an endless stream.
-        let was_sent = observation.code == Some(Code::ClientClosed) && observation.address.is_some();
+        let was_sent = observation.code == Some(Code::ClientClosed) && observation.was_dialled;
         let worked = observation.verdict != Verdict::Denied && (observation.answered || was_sent);
         let is_of_policy = |code: Code| OF_POLICY.contains(&code);
         if worked && observation.verdict == Verdict::Audited && !decided.or(observation.code).is_some_and(is_of_policy)
@@ -154,7 +155,7 @@ impl Learner {
             path.template = None;
         }
         if !worked {
-            self.lack(observation);
+            self.remedy(observation);
             let code = observation.code.or(code).map_or("unknown", Code::as_str);
             return self.note(authority_of(observation), code);
         }
@@ -169,16 +170,30 @@ impl Learner {
         match lacks(&self.base, &destination, observation.method.as_ref(), &path) {
             Some(Code::RequestDenied) => self.note(authority_of(observation), Code::RequestDenied.as_str()),
             Some(_) => {
-                let (method, address) = (observation.method.as_ref(), observation.address);
-                self.seen.add(Place::from(&destination), method, &path, address);
+                self.seen.add(Place::from(&destination), observation.method.as_ref(), &path, &observation.origin);
             }
             // It is allowed as long as no list of paths joins those of its destination.
-            None if path.template.is_none() && path.text != "*" => {
-                if let Some(asked) = self.seen.at(Place::from(&destination)) {
+            None => {
+                self.reach(&destination, observation);
+                if path.template.is_none()
+                    && path.text != "*"
+                    && let Some(asked) = self.seen.at(Place::from(&destination))
+                {
                     asked.unjudged = true;
                 }
             }
-            None => {}
+        }
+    }
+
+    /// What is allowed may still lack the range of the address that it led to.
+    fn reach(&mut self, destination: &Destination, observation: &Observation) {
+        let rule = self.base.judge_connect(&destination.host, destination.port);
+        let rule = if destination.scheme == Scheme::Http { rule.http } else { rule.https };
+        let listed = rule.as_ref().map_or(&[][..], |rule| &rule.private_cidrs);
+        if observation.origin.iter().any(|origin| address::judge(*origin, listed).is_err())
+            && let Some(asked) = self.seen.at(Place::from(destination))
+        {
+            asked.reached_at(&observation.origin);
         }
     }
 
@@ -186,7 +201,7 @@ impl Learner {
         // Without TLS there is none: no sidecar writes such a line.
         let destination = observation.destination().filter(|destination| destination.scheme == Scheme::Https);
         let Some(destination) = destination else { return };
-        if observation.address.is_none() {
+        if !observation.was_dialled {
             return self.note(authority_of(observation), observation.code.map_or("unknown", Code::as_str));
         }
         let known = self.base.judge_connect(&destination.host, destination.port).https;
@@ -194,11 +209,11 @@ impl Learner {
             None => {
                 if let Some(asked) = self.seen.at(Place::from(&destination)) {
                     asked.tunnels += 1;
-                    asked.dialled(destination.port, observation.address);
+                    asked.reached_at(&observation.origin);
                 }
             }
             Some(sandgate_policy::Tls::Intercept) => self.note(authority_of(observation), ALSO_PASSTHROUGH),
-            Some(sandgate_policy::Tls::Passthrough { .. }) => {}
+            Some(sandgate_policy::Tls::Passthrough { .. }) => self.reach(&destination, observation),
         }
     }
 
@@ -207,7 +222,7 @@ impl Learner {
         let by_absence = [Code::HostNotAllowed, Code::PortNotAllowed, Code::RequestNotAllowed];
         let code = observation.code.filter(|code| by_absence.contains(code));
         let (Some(_), Some(host), Some(port)) = (code, &observation.host, observation.port) else {
-            self.lack(observation);
+            self.remedy(observation);
             let code = observation.code.map_or("unknown", Code::as_str);
             return self.note(authority_of(observation), code);
         };
@@ -228,19 +243,19 @@ impl Learner {
             None => {}
             Some(Code::RequestDenied) => self.note(authority_of(observation), Code::RequestDenied.as_str()),
             Some(_) => {
-                self.refused.add(Place::from(&destination), observation.method.as_ref(), &observation.path, None);
+                self.refused.add(Place::from(&destination), observation.method.as_ref(), &observation.path, &[]);
             }
         }
     }
 
-    /// Notes the range that a refused request lacked.
-    fn lack(&mut self, observation: &Observation) {
-        let Some(range) = observation.lacks else { return };
+    /// Notes what would have admitted the address of a refused request.
+    fn remedy(&mut self, observation: &Observation) {
+        let Some(remedy) = &observation.remedy else { return };
         let authority = authority_of(observation);
-        if self.lacking.len() < MAX_NOTES || self.lacking.contains_key(&authority) {
-            let ranges = self.lacking.entry(authority).or_default();
-            if ranges.len() < MAX_RANGES && !ranges.contains(&range) {
-                ranges.push(range);
+        if self.remedies.len() < MAX_NOTES || self.remedies.contains_key(&authority) {
+            let remedies = self.remedies.entry(authority).or_default();
+            if remedies.len() < MAX_REMEDIES && !remedies.contains(remedy) {
+                remedies.push(remedy.clone());
             }
         }
     }

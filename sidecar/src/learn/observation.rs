@@ -1,16 +1,15 @@
 //! What one record of the audit log says, from this process or from a line of another one's.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use http::Method;
-use ipnet::IpNet;
-use sandgate_policy::Addition;
 use sandgate_policy::destination::{Destination, Host, Scheme};
 use serde_json::Value;
 
 use super::template::Template;
 use crate::audit::{Kind, MAX_METHOD_BYTES, Record, VERSION, Verdict};
 use crate::refusal::Code;
+use crate::summary::{self, Advice};
 
 /// What was asked for, and what became of it. Fields are those of an audit line.
 #[derive(Clone, Debug)]
@@ -25,12 +24,14 @@ pub(super) struct Observation {
     pub(super) path: AskedPath,
     pub(super) verdict: Verdict,
     pub(super) code: Option<Code>,
-    /// That of the origin, or of a proxy on the way to it.
-    pub(super) address: Option<SocketAddr>,
+    /// Whether something was dialled: the origin, or a proxy on the way to it.
+    pub(super) was_dialled: bool,
+    /// The addresses of the origin that the policy had to admit.
+    pub(super) origin: Vec<IpAddr>,
     /// Whether the origin began to answer.
     pub(super) answered: bool,
-    /// The private address that it was refused for, as a range; no line has it.
-    pub(super) lacks: Option<IpNet>,
+    /// What would allow it, where it was refused; no line has that.
+    pub(super) remedy: Option<Advice>,
 }
 
 /// The path of a request.
@@ -58,9 +59,14 @@ impl Observation {
             path: AskedPath { text: path.to_owned(), is_whole: true, template: Template::of(path) },
             verdict: record.verdict,
             code: record.code,
-            address: record.address,
+            was_dialled: record.address.is_some(),
+            origin: match (&record.origin_addresses, record.address) {
+                (Some(addresses), _) => addresses.to_vec(),
+                (None, Some(address)) if record.via.is_none() => vec![address.ip()],
+                _ => Vec::new(),
+            },
             answered: record.first_byte.is_some(),
-            lacks: record.addition.as_deref().and_then(Addition::range),
+            remedy: record.addition.as_deref().and_then(|addition| Advice::of(addition, summary::Source::Learning)),
         }
     }
 
@@ -123,6 +129,7 @@ fn observation(line: &Value) -> Option<Observation> {
         None => None,
         Some(port) => Some(u16::try_from(port.as_u64()?).ok().filter(|port| *port != 0)?),
     };
+    let address: Option<SocketAddr> = text(line, "address")?.and_then(|address| address.parse().ok());
     if !path.bytes().all(|byte| byte.is_ascii_graphic()) {
         return None;
     }
@@ -136,9 +143,17 @@ fn observation(line: &Value) -> Option<Observation> {
         path: AskedPath { text: path.to_owned(), is_whole: false, template: Template::of_logged(path) },
         verdict: verdicts.into_iter().find(|known| known.as_str() == verdict)?,
         code: text(line, "code")?.and_then(|code| Code::ALL.iter().copied().find(|known| known.as_str() == code)),
-        address: text(line, "address")?.and_then(|address| address.parse().ok()),
+        was_dialled: address.is_some(),
+        origin: match line.get("origin_addresses") {
+            Some(addresses) => {
+                addresses.as_array()?.iter().filter_map(|address| address.as_str()?.parse().ok()).collect()
+            }
+            // Whatever `via` says: what it names is not the origin.
+            None if line.get("via").is_some() => Vec::new(),
+            None => address.map(|address| address.ip()).into_iter().collect(),
+        },
         answered: line.get("first_byte_ms").is_some(),
-        lacks: None,
+        remedy: None,
     })
 }
 

@@ -1,9 +1,10 @@
 //! What was asked for, by destination, method and path: bounded, whatever a program asks for.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use http::Method;
+use sandgate_policy::address;
 use sandgate_policy::destination::{Destination, Host, Scheme};
 
 use super::fold::{Count, Paths, fold, put};
@@ -57,7 +58,7 @@ pub(super) struct Asked {
     pub(super) unjudged: bool,
     /// Tunnels in which nothing was seen: passthroughs, or refused ones.
     pub(super) tunnels: u64,
-    /// The addresses that were dialled and are not globally reachable.
+    /// The addresses of the origin that are not globally reachable.
     pub(super) addresses: Vec<IpAddr>,
 }
 
@@ -78,14 +79,12 @@ impl Asked {
         self.tunnels + self.methods.values().map(of_method).sum::<u64>()
     }
 
-    /// Notes an address that was dialled, if it needs a range in the policy. One with another port than the destination
-    /// is that of a proxy on the way.
-    pub(super) fn dialled(&mut self, port: u16, address: Option<SocketAddr>) {
-        let address = address.filter(|address| address.port() == port).map(|address| address.ip());
-        let is_private = |address: &IpAddr| sandgate_policy::address::judge(*address, &[]).is_err();
-        let private = address.filter(is_private).filter(|address| !self.addresses.contains(address));
-        if self.addresses.len() < MAX_ADDRESSES {
-            self.addresses.extend(private);
+    /// Notes the addresses of the origin that need a range in the policy.
+    pub(super) fn reached_at(&mut self, addresses: &[IpAddr]) {
+        for address in addresses.iter().filter(|address| address::judge(**address, &[]).is_err()) {
+            if self.addresses.len() < MAX_ADDRESSES && !self.addresses.contains(address) {
+                self.addresses.push(*address);
+            }
         }
     }
 }
@@ -113,12 +112,11 @@ impl Seen {
     }
 
     /// Counts a request.
-    pub(super) fn add(&mut self, place: Place, method: Option<&Method>, path: &AskedPath, address: Option<SocketAddr>) {
+    pub(super) fn add(&mut self, place: Place, method: Option<&Method>, path: &AskedPath, origin: &[IpAddr]) {
         let method = method.map(Method::as_str).unwrap_or_default();
         let is_full = self.bytes > MAX_BYTES;
-        let port = place.port;
         let Some(asked) = self.at(place) else { return };
-        asked.dialled(port, address);
+        asked.reached_at(origin);
         if is_full && !asked.knows(method, path) {
             self.left_out += 1;
         } else {

@@ -34,7 +34,7 @@ impl From<&PolicySource> for Source {
 
 /// What to add, and to what.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(super) struct Advice {
+pub(crate) struct Advice {
     /// Flags of `run`, a host of the short form, or YAML of a policy.
     pub add: String,
     /// `run`, `allowed-domains`, the place in the policy, or [`OWN_FILE`].
@@ -44,12 +44,17 @@ pub(super) struct Advice {
 impl Advice {
     /// The advice that an addition comes to; `None` where flags can't say it.
     #[must_use]
-    pub(super) fn of(addition: &Addition, source: Source) -> Option<Self> {
+    pub(crate) fn of(addition: &Addition, source: Source) -> Option<Self> {
         let (add, to) = match source {
             Source::Flags => (flags(addition)?, "run".to_owned()),
             Source::Domains => domains(addition)?,
             Source::File => (addition.yaml(), addition.place()),
-            Source::Learning => (private_cidr(addition.range()?), "run".to_owned()),
+            // What the file says of its own destinations holds while learning too.
+            Source::Learning => match addition {
+                Addition::Destination { range, .. } => (private_cidr((*range)?), "run".to_owned()),
+                Addition::Range { .. } => (addition.yaml(), addition.place()),
+                Addition::Allow { .. } | Addition::Ech { .. } => return None,
+            },
         };
         Some(Self { add, to })
     }
@@ -68,7 +73,7 @@ fn flags(addition: &Addition) -> Option<String> {
 }
 
 /// The flag of `run` that admits a private address.
-pub(crate) fn private_cidr(range: IpNet) -> String {
+fn private_cidr(range: IpNet) -> String {
     format!("--private-cidr {range}")
 }
 
@@ -107,7 +112,8 @@ mod tests {
         let advice = |addition| Advice::of(&addition, Source::Learning).map(|it| (it.add, it.to));
         let range = Some(("--private-cidr fd00::1/128".to_owned(), "run".to_owned()));
         assert_eq!(advice(destination(Scheme::Https, "[fd00::1]", 443, Some("fd00::1/128"))), range);
-        assert_eq!(advice(Addition::Range { rule: "a".into(), range: "fd00::1/128".parse().unwrap() }), range);
+        let of_the_file = Some(("- \"fd00::1/128\"".to_owned(), "a.private_cidrs".to_owned()));
+        assert_eq!(advice(Addition::Range { rule: "a".into(), range: "fd00::1/128".parse().unwrap() }), of_the_file);
         assert_eq!(advice(destination(Scheme::Https, "a.test", 443, None)), None);
     }
 

@@ -133,7 +133,7 @@ impl Dialer {
             _ => said(Code::UpstreamProxyUnreachable, proxy, &format!("can't be connected to: {}", failure.detail)),
         })?;
         let tunnel = self.chain.tunnel(proxy, socket, destination).await;
-        Ok((tunnel.map_err(|failure| failure.at(address))?, Peer { address, judged: judged.into() }))
+        Ok((tunnel.map_err(|failure| failure.at(address))?, Peer { address, judged: judged.into(), is_proxy: true }))
     }
 
     /// All addresses of a name that the policy admits. None where the name has none here: it may be one that the proxy

@@ -102,9 +102,9 @@ async fn addresses_are_refused_as_ever_and_become_comments() {
     assert_eq!(text(&output.stdout), "403 403 403 ", "{}", text(&output.stderr));
     let policy = place.policy();
     for comment in [
-        "10.1.2.3:80: address_not_allowed, 1 request; to learn it, add to run: --private-cidr 10.1.2.3/32",
+        "10.1.2.3:80: address_not_allowed, 1 request; to allow it, add to run: --private-cidr 10.1.2.3/32",
         "169.254.169.254:80: metadata_address, 1 request",
-        "192.0.2.1:80: address_not_allowed, 1 request; to learn it, add to run: --private-cidr 192.0.2.1/32",
+        "192.0.2.1:80: address_not_allowed, 1 request; to allow it, add to run: --private-cidr 192.0.2.1/32",
     ] {
         assert!(policy.contains(&format!("# Not learnt: {comment}\n")), "{policy}");
     }
@@ -128,7 +128,7 @@ async fn the_message_of_a_private_address_says_what_admits_it_and_no_warning_is_
         assert!(!answer.contains("whatever a policy lists") && answer.contains("private_cidrs"), "{answer}");
         assert!(error.contains("to allow it, add to run: --private-cidr 127.0.0.1/32\n"), "{error}");
         assert!(!error.contains("is valid, but"), "{error}");
-        let remedy = ": address_not_allowed, 1 request; to learn it, add to run: --private-cidr 127.0.0.1/32\n";
+        let remedy = ": address_not_allowed, 1 request; to allow it, add to run: --private-cidr 127.0.0.1/32\n";
         assert!(place.policy().contains(remedy), "{}", place.policy());
     }
 }

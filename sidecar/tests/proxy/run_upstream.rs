@@ -211,3 +211,43 @@ async fn a_proxy_that_cannot_be_used_is_an_error_and_not_passed_over() {
     }
     assert_eq!(user.origin.request_count(), 0);
 }
+
+#[tokio::test]
+async fn what_is_learnt_through_a_proxy_is_enforced_through_it_with_the_addresses_of_the_origin() {
+    let user = User::start(Protocols::Both).await;
+    let (path, url) = (|name: &str| user.dir.path().join(name).display().to_string(), user.with_credentials());
+    let resolve = format!("origin.test:{}:127.0.0.1", user.origin.port());
+    let (roots, origin) = (path("roots.pem"), format!("https://origin.test:{}/zen", user.origin.port()));
+    let run = async |flags: &[&str]| {
+        let common = ["run", "--resolve", &resolve, "--upstream-ca", &roots];
+        let all = [&common[..], flags, &["--", "curl", "-sS", &origin]].concat();
+        let output = run_command(PROGRAM, &all, &[("https_proxy", &url)], DEADLINE).await.unwrap();
+        (String::from_utf8_lossy(&output.stdout).into_owned(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let (learnt, logged, log) = (path("learnt.yaml"), path("logged.yaml"), path("audit.log"));
+    let learning = ["--learn", &learnt, "--private-cidr", "127.0.0.0/8", "--audit-log", &log];
+    let (out, error) = run(&learning).await;
+    assert_eq!(out, "Keep it logically awesome.\n", "{error}");
+    let lines = std::fs::read_to_string(&log).unwrap();
+    let via = format!(
+        "\"address\":\"{}\",\"via\":\"upstream_proxy\",\"origin_addresses\":[\"127.0.0.1\"]",
+        user.proxy.addr()
+    );
+    assert!(lines.contains(&via), "{lines}");
+    let learn = ["learn", "--audit-log", &log, "--policy", &logged];
+    run_command(PROGRAM, &learn, &[], DEADLINE).await.unwrap();
+    for (policy, range) in [(&learnt, "127.0.0.0/8"), (&logged, "127.0.0.1/32")] {
+        let text = std::fs::read_to_string(policy).unwrap();
+        assert!(text.contains(&format!("    private_cidrs: [\"{range}\"]\n")), "{text}");
+        let (out, error) = run(&["--policy", policy]).await;
+        assert_eq!(out, "Keep it logically awesome.\n", "{error}{text}");
+    }
+    // A destination that lost its range is refused, and told where it belongs.
+    let text = std::fs::read_to_string(&learnt).unwrap();
+    std::fs::write(&learnt, text.replace("    private_cidrs: [\"127.0.0.0/8\"]\n", "")).unwrap();
+    let (_, error) = run(&learning).await;
+    let remedy = format!("to allow it, add to origin.test-{}.private_cidrs: - 127.0.0.1/32\n", user.origin.port());
+    let text = std::fs::read_to_string(&learnt).unwrap();
+    assert!(text.contains(&remedy) && error.contains(&remedy), "{text}{error}");
+    assert_eq!(user.proxy.connections(), 3);
+}

@@ -1,5 +1,7 @@
 //! What became of requests decides what is learnt: a rule, a comment, or nothing.
 
+use std::net::IpAddr;
+
 use super::*;
 
 #[test]
@@ -81,9 +83,54 @@ fn a_passthrough_of_a_log_is_learnt_as_one() {
 #[test]
 fn the_address_of_a_proxy_on_the_way_is_not_that_of_the_host() {
     let request = Request::new("GET", "https://a.test/");
-    let through = |port| Record { address: Some(([10, 0, 0, 9], port).into()), ..request.end(0) };
-    assert!(!learnt(None, From::Line, &[through(3128)]).contains("private_cidrs"));
-    assert!(learnt(None, From::Line, &[through(443)]).contains("    private_cidrs: [\"10.0.0.9/32\"]\n"));
+    let end = |port, via, origin: &[[u8; 4]]| {
+        let mut end = Record { address: Some(([10, 0, 0, 9], port).into()), via, ..request.end(0) };
+        end.origin_addresses = (!origin.is_empty()).then(|| origin.iter().copied().map(IpAddr::from).collect());
+        end
+    };
+    for from in [From::Record, From::Line] {
+        for (record, expected) in [
+            (end(443, Some("upstream_proxy"), &[]), None),
+            (end(443, Some("upstream_proxy"), &[[1, 1, 1, 1]]), None),
+            (
+                end(3128, Some("upstream_proxy"), &[[10, 1, 2, 4], [1, 1, 1, 1], [10, 1, 2, 3]]),
+                Some("    private_cidrs: [\"10.1.2.3/32\", \"10.1.2.4/32\"]\n"),
+            ),
+            (end(443, None, &[]), Some("    private_cidrs: [\"10.0.0.9/32\"]\n")),
+        ] {
+            let text = learnt(None, from, &[record]);
+            assert_eq!(text.contains("private_cidrs"), expected.is_some(), "{text}");
+            assert!(text.contains(expected.unwrap_or_default()), "{text}");
+        }
+    }
+}
+
+#[test]
+fn a_private_address_that_a_destination_of_the_file_does_not_list_is_a_comment() {
+    let base = "version: 1\ndestinations:\n  - {id: a, host: a.test, private_cidrs: [10.1.0.0/16]}\n  - {id: p, host: p.test, tls: passthrough}\n  \
+                - {id: w, host: '*.w.test', allow: [{methods: [GET]}]}\n";
+    let at = |request: Request, address: &str| {
+        let end = Record { address: Some((address.parse::<IpAddr>().unwrap(), 443).into()), ..request.end(0) };
+        [request.decision(0), end]
+    };
+    let get = |url| Request::new("GET", url);
+    let mut passed = Record::new(Kind::TunnelEnd, 1, Verdict::Allowed).to(&get("https://p.test/").destination);
+    passed.address = Some(([10, 9, 9, 9], 443).into());
+    let mut records = vec![passed];
+    records.extend(at(get("https://a.test/x"), "10.1.2.3"));
+    records.extend(at(get("https://a.test/x"), "1.1.1.1"));
+    records.extend(at(get("https://a.test/x"), "10.2.2.3"));
+    records.extend(at(get("https://one.w.test/x"), "fd00::1"));
+    records.extend(at(get("https://two.w.test/x"), "fd00::1"));
+    for from in [From::Record, From::Line] {
+        let text = learnt(Some(base), from, &records);
+        let lacks =
+            |addition| format!("# Reached at a private address that is not listed; to allow it, add to {addition}\n");
+        let expected =
+            ["a.private_cidrs: - 10.2.2.3/32", "p.private_cidrs: - 10.9.9.9/32", "w.private_cidrs: - \"fd00::1/128\""];
+        assert_eq!(text, format!("{base}{}", expected.map(lacks).concat()));
+        assert_eq!(learnt(Some(&text), from, &records), text, "comments are not repeated");
+    }
 }
 
 #[test]
