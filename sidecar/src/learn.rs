@@ -9,6 +9,7 @@ mod fold;
 mod fragment;
 mod learner;
 mod log;
+mod meanwhile;
 mod observation;
 mod seen;
 mod source;

@@ -11,6 +11,7 @@ use sandgate_policy::{Policy, Rule, Tls, address};
 
 use super::fold::{Count, KEPT, Paths, fold, put};
 use super::learner::{ALSO_PASSTHROUGH, Learner};
+use super::meanwhile;
 use super::seen::{Asked, OfMethod, Place, Seen};
 use super::template::Template;
 use crate::refusal::Code;
@@ -126,18 +127,18 @@ impl Additions {
         additions.notes = learner.notes.iter().map(|((place, code), count)| (place.clone(), *code, *count)).collect();
         additions.remedies.clone_from(&learner.remedies);
         let mut ids = Vec::new();
-        additions.learn(&learner.seen, base, ranges, &mut ids);
+        additions.learn(learner, base, ranges, &mut ids);
         additions.refuse(&learner.refused, base, &mut ids);
         additions.notes.sort();
         additions
     }
 
-    fn learn(&mut self, seen: &Seen, base: &Policy, ranges: Ranges<'_>, ids: &mut Vec<String>) {
-        for (place, asked) in &seen.places {
+    fn learn(&mut self, learner: &Learner, base: &Policy, ranges: Ranges<'_>, ids: &mut Vec<String>) {
+        for (place, asked) in &learner.seen.places {
             match answers(base, place) {
                 None if asked.requests() > 0 => {
                     if asked.tunnels > 0 && !asked.methods.is_empty() {
-                        self.notes.push((authority_of(place), ALSO_PASSTHROUGH, asked.tunnels));
+                        self.note(place, ALSO_PASSTHROUGH, asked.tunnels);
                     }
                     let mut new = new(place, asked, ranges, &mut (base, ids));
                     if asked.methods.is_empty() {
@@ -146,28 +147,44 @@ impl Additions {
                     self.destinations.push(new);
                 }
                 None => {}
-                Some((index, rule)) => {
-                    let lacks = |address: &&IpAddr| address::judge(**address, &rule.private_cidrs).is_err();
-                    let lacking = asked.addresses.iter().filter(lacks).filter_map(|address| ranges.of(*address));
-                    self.ranges.extend(lacking.map(|range| (Arc::clone(&rule.id), range)));
-                    let judges_paths = rule.access.allow().unwrap_or_default().iter().chain(rule.access.deny());
-                    let is_in_vain = asked.unjudged && judges_paths.into_iter().any(|entry| entry.paths.is_some());
-                    if is_in_vain {
-                        let pathless = asked.methods.values().map(|of| of.pathless).sum();
-                        self.notes.push((authority_of(place), Code::BadPath.as_str(), pathless));
-                    }
-                    let new = entries(asked, asked.unjudged && !is_in_vain, Some(rule));
-                    if let (Some(of), true) = (asked.methods.get(""), asked.unjudged && !is_in_vain) {
-                        let requests = of.pathless + of.paths.values().map(|count| count.requests).sum::<u64>();
-                        self.notes.push((authority_of(place), ANY_METHOD, requests));
-                    }
-                    for entry in new {
-                        self.join(NewEntry { index, host: place.host.clone(), entry });
-                    }
+                Some(rule) if learner.knows(base) => self.extend(rule, place, asked, ranges),
+                Some(rule) => {
+                    let (left, denied) = meanwhile::left(base, place, asked);
+                    self.note(place, Code::RequestDenied.as_str(), denied);
+                    self.extend(rule, place, &left, ranges);
                 }
             }
         }
         self.entries.sort_by_key(|new| new.index);
+    }
+
+    /// What a rule that is there lacks: nothing where it has no list.
+    fn extend(&mut self, (index, rule): (usize, &Rule), place: &Place, asked: &Asked, ranges: Ranges<'_>) {
+        let lacks = |address: &&IpAddr| address::judge(**address, &rule.private_cidrs).is_err();
+        let lacking = asked.addresses.iter().filter(lacks).filter_map(|address| ranges.of(*address));
+        self.ranges.extend(lacking.map(|range| (Arc::clone(&rule.id), range)));
+        let judges_paths = rule.access.allow().unwrap_or_default().iter().chain(rule.access.deny());
+        let is_in_vain = asked.unjudged && judges_paths.into_iter().any(|entry| entry.paths.is_some());
+        if is_in_vain {
+            let pathless = asked.methods.values().map(|of| of.pathless).sum();
+            self.note(place, Code::BadPath.as_str(), pathless);
+        }
+        if rule.access.allow().is_none() {
+            return;
+        }
+        let new = entries(asked, asked.unjudged && !is_in_vain, Some(rule));
+        if let (Some(of), true) = (asked.methods.get(""), asked.unjudged && !is_in_vain) {
+            self.note(place, ANY_METHOD, of.requests());
+        }
+        for entry in new {
+            self.join(NewEntry { index, host: place.host.clone(), entry });
+        }
+    }
+
+    fn note(&mut self, place: &Place, code: &'static str, count: u64) {
+        if count > 0 {
+            self.notes.push((authority_of(place), code, count));
+        }
     }
 
     /// Adds an entry to those of the same rule, but for what hosts that share a wildcard have in common.
@@ -250,7 +267,7 @@ fn entries(asked: &Asked, without_paths: bool, rule: Option<&Rule>) -> Vec<Entry
 }
 
 fn entry(method: &str, of: &OfMethod, without_paths: bool, rule: Option<&Rule>) -> Option<Entry> {
-    let requests = of.pathless + of.paths.values().map(|count| count.requests).sum::<u64>();
+    let requests = of.requests();
     // A server-wide OPTIONS is allowed by its method alone.
     let is_server_wide = of.pathless > 0 && method == Method::OPTIONS.as_str();
     let name = (!method.is_empty()).then(|| Box::from(method));

@@ -66,6 +66,11 @@ impl Learner {
         }
     }
 
+    /// Whether `base` is the policy that was judged by while it was learnt.
+    pub(super) fn knows(&self, base: &Policy) -> bool {
+        self.base.digest() == base.digest()
+    }
+
     /// Takes one observation in. `source` tells the requests of one sidecar from those of another.
     pub(super) fn add(&mut self, source: &str, observation: Observation) {
         let is_connect = observation.method == Some(Method::CONNECT) && observation.request.is_none();
@@ -284,7 +289,12 @@ fn count(counts: &mut BTreeMap<(Box<str>, &'static str), u64>, key: (Box<str>, &
 }
 
 /// Why `policy` does not allow a request; `None` where it does, whatever a path that is not whole may have been.
-fn lacks(policy: &Policy, destination: &Destination, method: Option<&Method>, path: &AskedPath) -> Option<Code> {
+pub(super) fn lacks(
+    policy: &Policy,
+    destination: &Destination,
+    method: Option<&Method>,
+    path: &AskedPath,
+) -> Option<Code> {
     let any = Method::from_bytes(b"SANDGATE-LEARN-PROBE").unwrap_or_default();
     let method = method.unwrap_or(&any);
     let judge = |path: &str| match policy.judge_request(destination, method, path).outcome {

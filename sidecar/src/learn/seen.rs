@@ -50,7 +50,7 @@ impl From<&Destination> for Place {
 }
 
 /// What was asked of one destination.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Asked {
     /// By method; the empty one is a method that is not known, and stands for any.
     pub(super) methods: BTreeMap<Box<str>, OfMethod>,
@@ -63,7 +63,7 @@ pub(super) struct Asked {
 }
 
 /// What was asked of one destination with one method.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct OfMethod {
     pub(super) paths: Paths,
     /// Whether there were so many that nobody knows how many.
@@ -72,11 +72,17 @@ pub(super) struct OfMethod {
     pub(super) pathless: u64,
 }
 
+impl OfMethod {
+    /// How many requests there were.
+    pub(super) fn requests(&self) -> u64 {
+        self.pathless + self.paths.values().map(|count| count.requests).sum::<u64>()
+    }
+}
+
 impl Asked {
     /// How many requests and tunnels there were.
     pub(super) fn requests(&self) -> u64 {
-        let of_method = |of: &OfMethod| of.pathless + of.paths.values().map(|count| count.requests).sum::<u64>();
-        self.tunnels + self.methods.values().map(of_method).sum::<u64>()
+        self.tunnels + self.methods.values().map(OfMethod::requests).sum::<u64>()
     }
 
     /// Notes the addresses of the origin that need a range in the policy.

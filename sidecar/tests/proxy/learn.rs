@@ -202,6 +202,21 @@ async fn a_file_that_is_broken_meanwhile_stays_and_what_was_learnt_is_not_lost()
     assert!(fs::read_to_string(kept).unwrap().contains("- \"/zen\"  # 1 request\n"), "{error}");
 }
 
+#[tokio::test]
+async fn what_a_refusal_advises_may_be_done_while_the_command_runs() {
+    let place = Place::new().await;
+    fs::write(place.path("policy.yaml"), "version: 1\ndestinations: []\n").unwrap();
+    let mine = format!(
+        "version: 1\ndestinations:\n- {{id: origin, host: origin.test, ports: [{}], private_cidrs: [127.0.0.1/32]}}\n",
+        place.origin.port()
+    );
+    fs::write(place.path("mine.yaml"), &mine).unwrap();
+    let output = place.learn(&[], &format!("{ZEN}; cp mine.yaml policy.yaml")).await;
+    let error = text(&output.stderr);
+    assert_eq!((output.status.code(), place.policy()), (Some(0), mine), "{error}");
+    assert!(error.ends_with("sandgate: learnt nothing new: policy.yaml\n"), "{error}");
+}
+
 /// The audit lines of a run that let one path through.
 async fn audit_log(place: &Place) -> String {
     fs::write(place.path("enforced.yaml"), policy_of(&place.origin)).expect("the policy is written");

@@ -205,3 +205,41 @@ fn policies_that_people_and_fuzzers_write_are_extended() {
         assert_eq!(learnt_of(Some(&extended), From::Record, &all), extended, "again");
     }
 }
+
+/// What learning for `before` makes of `now`, which somebody made of it meanwhile.
+fn extended_after_a_change(before: Option<&str>, now: &str, urls: &[(&str, &str)]) -> String {
+    let policy = |text: &str| Policy::parse(text.as_bytes()).unwrap();
+    let mut learner = Learner::new(before.map_or_else(Policy::deny_all, policy));
+    for (number, request) in (0..).zip(requests(urls)) {
+        request.records(number).iter().for_each(|record| tell(&mut learner, From::Record, record));
+    }
+    learner.finish();
+    document::extended(now, &Additions::of(&learner, &policy(now), Ranges::Each))
+        .unwrap_or_else(|error| panic!("{error}"))
+}
+
+#[test]
+fn what_the_file_allows_or_denies_by_now_is_not_added() {
+    let urls = [
+        ("GET", "https://a.test/zen"),
+        ("GET", "https://a.test/items/7"),
+        ("POST", "https://a.test/secret/x"),
+        ("POST", "https://a.test/secret/x"),
+        ("OPTIONS", "https://a.test/x"),
+    ];
+    let with = |more: &str| format!("version: 1\ndestinations:\n  - id: a\n    host: a.test\n{more}");
+    for before in [None, Some("version: 1\ndestinations: []\n"), Some(&*with("    allow: [{methods: [PUT]}]\n"))] {
+        let same = |now: &str| assert_eq!(extended_after_a_change(before, now, &urls), now, "{before:?}");
+        same(&with(""));
+        same(&with("    allow: [{methods: [GET, POST, OPTIONS]}]\n"));
+        same(&with("    allow:\n      - paths: ['/**']\n"));
+        let denied = "# Not learnt: a.test:443: request_denied, 2 requests\n";
+        let now = with("    deny: [{paths: ['/secret/**']}]\n");
+        assert_eq!(extended_after_a_change(before, &now, &urls), format!("{now}{denied}"), "{before:?}");
+        let now =
+            with("    deny:\n      - {methods: [POST]}\n    allow:\n      - {methods: [GET], paths: ['/items/*']}\n");
+        let added = "      - methods: [GET]  # 1 request\n        paths:\n          - \"/zen\"  # 1 request\n      \
+                     - methods: [OPTIONS]  # 1 request\n        paths:\n          - \"/x\"  # 1 request\n";
+        assert_eq!(extended_after_a_change(before, &now, &urls), format!("{now}{added}{denied}"), "{before:?}");
+    }
+}
