@@ -4,6 +4,7 @@
 mod addition;
 mod comments;
 mod document;
+mod entry;
 mod file;
 mod fold;
 mod fragment;

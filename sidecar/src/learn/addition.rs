@@ -7,36 +7,17 @@ use std::sync::Arc;
 
 use http::Method;
 use ipnet::IpNet;
-use sandgate_policy::{Policy, Rule, Tls, address};
+use sandgate_policy::{Policy, Rule, address};
 
-use super::fold::{Count, KEPT, Paths, fold, put};
+use super::entry::{Entry, entries};
 use super::learner::{ALSO_PASSTHROUGH, Learner};
 use super::meanwhile;
-use super::seen::{Asked, OfMethod, Place, Seen};
-use super::template::Template;
+use super::seen::{Asked, Place, Seen};
 use crate::refusal::Code;
 use crate::summary::Advice;
 
 /// The code of a method that is not known, where the destination has to do without paths.
 pub(super) const ANY_METHOD: &str = "any_method";
-
-/// An entry of an allow list.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Entry {
-    /// `None` for any.
-    pub(super) method: Option<Box<str>>,
-    /// Globs, each with how often it was used; `None` for all paths.
-    pub(super) paths: Option<Vec<(Box<str>, Used)>>,
-    pub(super) requests: u64,
-}
-
-/// How often a glob was used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Used {
-    pub(super) count: Count,
-    /// Whether the paths were too many to be counted.
-    pub(super) are_many: bool,
-}
 
 /// A destination that the policy does not have.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -105,7 +86,7 @@ pub(super) enum Refused {
     /// For want of a destination.
     Destination(Destination),
     /// For want of an entry in the allow list of the rule with this id.
-    Entries(Box<str>, Vec<Entry>),
+    Entries(Arc<str>, Vec<Entry>),
 }
 
 impl Additions {
@@ -189,29 +170,35 @@ impl Additions {
 
     /// Adds an entry to those of the same rule, but for what hosts that share a wildcard have in common.
     fn join(&mut self, mut new: NewEntry) {
-        for known in &self.entries {
-            if known.index != new.index || known.entry.method != new.entry.method {
-                continue;
-            }
-            match (&known.entry.paths, &mut new.entry.paths) {
-                (None, _) => return,
-                (Some(known), Some(globs)) => globs.retain(|(glob, _)| known.iter().all(|(other, _)| other != glob)),
-                (Some(_), None) => {}
-            }
-        }
-        if new.entry.paths.as_ref().is_none_or(|globs| !globs.is_empty()) {
+        let known = self.entries.iter().filter(|known| known.index == new.index);
+        if known.map(|known| &known.entry).all(|known| new.entry.subtract(known)) {
             self.entries.push(new);
         }
     }
 
     fn refuse(&mut self, refused: &Seen, base: &Policy, ids: &mut Vec<String>) {
         for (place, asked) in refused.places.iter().filter(|(_, asked)| asked.requests() > 0) {
-            let refused = match answers(base, place) {
-                None => Refused::Destination(new(place, asked, Ranges::These(&[]), &mut (base, ids))),
-                Some((_, rule)) => Refused::Entries((&*rule.id).into(), entries(asked, asked.unjudged, Some(rule))),
-            };
-            self.refused.push(refused);
+            let known = self.destinations.iter().find(|new| new.place == *place);
+            self.refused.push(match (answers(base, place), known) {
+                (Some((_, rule)), _) => {
+                    Refused::Entries(Arc::clone(&rule.id), entries(asked, asked.unjudged, Some(rule)))
+                }
+                (None, Some(known)) => Refused::Entries((&*known.id).into(), known.lacks(asked)),
+                (None, None) => Refused::Destination(new(place, asked, Ranges::These(&[]), &mut (base, ids))),
+            });
         }
+    }
+}
+
+impl Destination {
+    /// The entries that its own list lacks for what was asked of it too.
+    fn lacks(&self, asked: &Asked) -> Vec<Entry> {
+        if self.allow.is_empty() {
+            return Vec::new();
+        }
+        let mut entries = entries(asked, asked.unjudged || self.remark == Some(NO_PATHS), None);
+        entries.retain_mut(|new| self.allow.iter().all(|known| new.subtract(known)));
+        entries
     }
 }
 
@@ -257,67 +244,4 @@ fn new(place: &Place, asked: &Asked, ranges: Ranges<'_>, taken: &mut (&Policy, &
         allow: if any { Vec::new() } else { entries(asked, asked.unjudged, None) },
         requests: asked.requests(),
     }
-}
-
-/// The entries for what was asked, one a method. `without_paths` where a list of paths would refuse some of it.
-fn entries(asked: &Asked, without_paths: bool, rule: Option<&Rule>) -> Vec<Entry> {
-    let passthrough = rule.is_some_and(|rule| matches!(rule.tls, Tls::Passthrough { .. }));
-    let methods = asked.methods.iter().filter(|_| !passthrough);
-    methods.filter_map(|(method, of)| entry(method, of, without_paths, rule)).collect()
-}
-
-fn entry(method: &str, of: &OfMethod, without_paths: bool, rule: Option<&Rule>) -> Option<Entry> {
-    let requests = of.requests();
-    // A server-wide OPTIONS is allowed by its method alone.
-    let is_server_wide = of.pathless > 0 && method == Method::OPTIONS.as_str();
-    let name = (!method.is_empty()).then(|| Box::from(method));
-    if without_paths || is_server_wide {
-        return name.map(|name| Entry { method: Some(name), paths: None, requests });
-    }
-    let mut known = Paths::new();
-    for glob in rule.into_iter().flat_map(|rule| globs(rule, method)) {
-        if let Some(template) = Template::of_glob(glob) {
-            put(&mut known, template, Count::default());
-        }
-    }
-    let mut together = known.clone();
-    for (template, count) in &of.paths {
-        put(&mut together, template.clone(), *count);
-    }
-    let used = |count| Used { count, are_many: of.are_many };
-    let folded =
-        fold(together).into_iter().filter(|(template, count)| count.requests > 0 && !known.contains_key(template));
-    let paths: Vec<_> = folded.map(|(template, count)| (template.to_string().into(), used(count))).collect();
-    let requests = paths.iter().map(|(_, used)| used.count.requests).sum();
-    (!paths.is_empty()).then_some(Entry { method: name, paths: Some(paths), requests })
-}
-
-/// The globs that the rule allows for the method.
-fn globs<'a>(rule: &'a Rule, method: &'a str) -> impl Iterator<Item = &'a str> {
-    let entries = rule.access.allow().unwrap_or_default().iter();
-    let is_for = move |methods: &Vec<Method>| methods.iter().any(|known| known.as_str() == method);
-    let entries = entries.filter(move |entry| entry.methods.as_ref().is_none_or(is_for));
-    entries.flat_map(|entry| entry.paths.iter().flatten().map(|glob| glob.as_str()))
-}
-
-impl Used {
-    /// Why the glob is wider than its paths, where that needs a word.
-    pub(super) fn words(self, glob: &str) -> String {
-        let Count { requests, paths } = self.count;
-        let mut words = requests_in_words(requests);
-        if self.are_many {
-            words += " to many paths";
-        } else if paths > 1 {
-            words += &format!(" to {paths} paths");
-        }
-        if glob == "/**" {
-            words += &format!(" with more than {KEPT} first segments");
-        }
-        words
-    }
-}
-
-/// `1 request` or `N requests`.
-pub(super) fn requests_in_words(requests: u64) -> String {
-    if requests == 1 { "1 request".to_owned() } else { format!("{requests} requests") }
 }

@@ -1,11 +1,14 @@
 //! What was not learnt, as comments of a policy file.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use sandgate_policy::Addition;
 
-use super::addition::{ANY_METHOD, Additions, Refused, requests_in_words};
-use super::fragment;
+use super::addition::{ANY_METHOD, Additions, Refused};
+use super::entry::requests_in_words;
+use super::fragment::{self, Form};
 use super::learner::{ALSO_PASSTHROUGH, DECISION_MISSING, NO_REQUEST, NOT_ENDED, UNNAMED};
 use crate::refusal::Code;
 use crate::summary::Advice;
@@ -15,8 +18,27 @@ const MAX_COMMENTS: usize = 200;
 /// What is said of a range that a destination of the file lacks.
 const LACKING: &str = "# Reached at a private address that is not listed; to allow it, add to ";
 
+/// The forms of the lists of a file.
+pub(super) struct Forms {
+    /// That of its destinations.
+    pub(super) destinations: Form,
+    /// Those of allow lists, by the id of the destination; of new destinations there are none.
+    pub(super) entries: BTreeMap<Arc<str>, Form>,
+}
+
+impl Forms {
+    fn of(&self, refused: &Refused) -> Cow<'_, Form> {
+        match refused {
+            Refused::Destination(_) => Cow::Borrowed(&self.destinations),
+            Refused::Entries(rule, _) => {
+                self.entries.get(rule).map_or_else(|| Cow::Owned(self.destinations.inner()), Cow::Borrowed)
+            }
+        }
+    }
+}
+
 /// What was not learnt, as comments; without those that `text` has already.
-pub(super) fn comments(additions: &Additions, text: &str) -> Vec<String> {
+pub(super) fn comments(additions: &Additions, text: &str, forms: &Forms) -> Vec<String> {
     let mut comments = Vec::new();
     // What stands there already but for its counts is not said again.
     let mut add = |starts: &[&str], lines: &[String]| {
@@ -44,7 +66,7 @@ pub(super) fn comments(additions: &Additions, text: &str) -> Vec<String> {
         if matches!(refused, Refused::Entries(_, entries) if entries.is_empty()) {
             continue;
         }
-        let lines = fragment::refused(refused);
+        let lines = fragment::refused(refused, &forms.of(refused));
         let starts: Vec<&str> = lines.iter().filter_map(|line| line.split("  # ").next()).collect();
         add(&starts, &lines);
     }

@@ -1,13 +1,16 @@
 //! A policy file with additions. What stands in it stays byte for byte: text is put between its lines, and into a line only
 //! where a list in brackets ends on it. What comes out is read again before anyone gets it.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use sandgate_policy::yaml::{self, Node, Value};
 use sandgate_policy::{Policy, PolicyErrors};
 use thiserror::Error;
 
 use super::addition::Additions;
-use super::comments::comments;
-use super::fragment;
+use super::comments::{Forms, comments};
+use super::fragment::{self, Form};
 use super::source::Source;
 
 /// What a new file begins with.
@@ -16,6 +19,9 @@ const HEAD: &str = "\
 # The number behind a line says how often it was used while it was learnt.
 version: 1
 destinations:";
+
+/// What stands before the dashes of a new list.
+pub(super) const INDENT: &str = "  ";
 
 /// Why there is no text.
 #[derive(Debug, Error)]
@@ -39,9 +45,10 @@ pub(super) fn new(additions: &Additions) -> Result<String, DocumentError> {
         lines.push("destinations: []".to_owned());
     }
     for new in &additions.destinations {
-        fragment::destination(new, "  ", &mut lines);
+        fragment::destination(new, INDENT, &mut lines);
     }
-    lines.extend(comments(additions, ""));
+    let forms = Forms { destinations: Form::Lines(INDENT.to_owned()), entries: BTreeMap::new() };
+    lines.extend(comments(additions, "", &forms));
     let text = lines.join("\n") + "\n";
     verified(text, None, additions)
 }
@@ -64,8 +71,18 @@ pub(super) fn extended(text: &str, additions: &Additions) -> Result<String, Docu
         edits.push(source.entries(allow, entries));
     }
     edits.extend(source.destinations(&list, additions));
-    edits.extend(source.comments(comments(additions, text)));
+    edits.extend(source.comments(comments(additions, text, &forms(&source, &list, &base))));
     verified(source.with(edits), Some(&base), additions)
+}
+
+/// How the lists of the file are written.
+fn forms(source: &Source<'_>, list: &Node, base: &Policy) -> Forms {
+    let items: &[Node] = if let Value::Sequence(items) = &list.value { items } else { &[] };
+    let rules = items.iter().zip(base.rules());
+    let entries = rules.filter_map(|(item, rule)| Some((Arc::clone(&rule.id), source.form(field(item, "allow")?))));
+    // An empty list in brackets loses them.
+    let destinations = if items.is_empty() { Form::Lines(INDENT.to_owned()) } else { source.form(list) };
+    Forms { destinations, entries: entries.collect() }
 }
 
 fn unextendable(why: &str) -> DocumentError {

@@ -4,7 +4,8 @@
 use sandgate_policy::destination::Scheme;
 use sandgate_policy::scalar;
 
-use super::addition::{Destination, Entry, Refused, requests_in_words};
+use super::addition::{Destination, Refused};
+use super::entry::{Entry, requests_in_words};
 
 /// A destination as an item of a list whose dashes are behind `indent`.
 pub(super) fn destination(new: &Destination, indent: &str, lines: &mut Vec<String>) {
@@ -86,18 +87,48 @@ pub(super) fn entry_in_braces(new: &Entry) -> (String, String) {
     (["{", &all.join(", "), "}"].concat(), requests_in_words(new.requests))
 }
 
-/// What would allow something that was refused, as comments. The first line says what it is about.
-pub(super) fn refused(refused: &Refused) -> Vec<String> {
+/// How the items of a list are written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// In lines, with dashes behind these blanks.
+    Lines(String),
+    /// In brackets.
+    Brackets,
+}
+
+impl Form {
+    /// That of a list within an item of this one, where it is of our writing.
+    pub(super) fn inner(&self) -> Self {
+        match self {
+            Self::Lines(indent) => Self::Lines([indent, "    "].concat()),
+            Self::Brackets => Self::Brackets,
+        }
+    }
+}
+
+/// What would allow something that was refused, as comments: without their marks it can be put into a list of this form.
+/// The first line says what it is about.
+pub(super) fn refused(refused: &Refused, form: &Form) -> Vec<String> {
+    let place = if *form == Form::Brackets { ", behind the bracket that opens the list" } else { "" };
     let mut lines = Vec::new();
+    let in_braces = |(item, comment): (String, String)| ["  ", &item, ",  # ", &comment].concat();
     match refused {
         Refused::Destination(new) => {
-            lines.push(format!("Refused: {}:{}. This destination would allow it:", new.place.host, new.place.port));
-            destination(new, "  ", &mut lines);
+            let host = format!("Refused: {}:{}. This destination would allow it", new.place.host, new.place.port);
+            lines.push([&host, place, ":"].concat());
+            match form {
+                Form::Lines(indent) => destination(new, indent, &mut lines),
+                Form::Brackets => lines.push(in_braces(destination_in_braces(new))),
+            }
         }
         Refused::Entries(rule, entries) => {
-            lines.push(format!("Refused by the destination {rule}. These entries in its allow list would allow it:"));
+            let words = "Refused by the destination ";
+            lines.push([words, rule, ". These entries in its allow list would allow it", place, ":"].concat());
             for new in entries {
-                entry(new, "    ", &mut lines);
+                match form {
+                    Form::Lines(indent) => entry(new, indent, &mut lines),
+                    Form::Brackets => lines.push(in_braces(entry_in_braces(new))),
+                }
             }
         }
     }

@@ -6,7 +6,8 @@ use std::ops::Range;
 use sandgate_policy::yaml::{Node, Value};
 
 use super::addition::{Additions, NewEntry};
-use super::fragment;
+use super::document::INDENT;
+use super::fragment::{self, Form};
 
 /// A change of the text: what is taken out, and what comes in its place.
 pub(super) struct Edit {
@@ -97,6 +98,14 @@ impl<'a> Source<'a> {
         self.text[span.clone()].starts_with('[').then(|| span.end - 1)
     }
 
+    /// How the list is written.
+    pub(super) fn form(&self, list: &Node) -> Form {
+        match self.bracket(list) {
+            Some(_) => Form::Brackets,
+            None => Form::Lines(self.dash(list, self.span(list).start).to_owned()),
+        }
+    }
+
     /// An empty list in brackets becomes one in lines.
     fn in_place_of_brackets(&self, list: &Node, lines: &dyn Fn(&str) -> Vec<String>) -> Option<Vec<Edit>> {
         let span = self.span(list);
@@ -110,7 +119,7 @@ impl<'a> Source<'a> {
         // Without the blank before it, unless a comment follows.
         let start = if rest.is_empty() { span.start - 1 } else { span.start };
         let removed = Edit { at: start..span.end, text: String::new() };
-        Some(vec![removed, Edit { at: end..end, text: self.lines_behind(&lines("  ")) }])
+        Some(vec![removed, Edit { at: end..end, text: self.lines_behind(&lines(INDENT)) }])
     }
 
     /// Adds items before a closing bracket, each on a line of its own.

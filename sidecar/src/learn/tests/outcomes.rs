@@ -133,12 +133,13 @@ fn a_private_address_that_a_destination_of_the_file_does_not_list_is_a_comment()
     }
 }
 
+fn refused(method: &str, url: &str, code: Code) -> Record {
+    let record = Request::new(method, url).decision(0);
+    Record { verdict: Verdict::Denied, code: Some(code), ..record }
+}
+
 #[test]
 fn what_a_cluster_refused_is_a_comment_with_what_would_allow_it() {
-    let refused = |method: &str, url: &str, code| {
-        let record = Request::new(method, url).decision(0);
-        Record { verdict: Verdict::Denied, code: Some(code), ..record }
-    };
     let records = [
         connect("evil.test", 443, Verdict::Denied, Some(Code::HostNotAllowed)),
         refused("POST", "https://a.test/items", Code::RequestNotAllowed),
@@ -163,15 +164,76 @@ fn what_a_cluster_refused_is_a_comment_with_what_would_allow_it() {
     let base = "version: 1\ndestinations:\n  - {id: a, host: a.test, allow: [{methods: [GET]}]}\n  - {id: evil, host: evil.test}\n";
     let text = learnt(Some(base), From::Line, &records);
     assert!(text.starts_with(base) && !text.contains("evil.test:443"), "{text}");
-    let comment = "# Refused by the destination a. These entries in its allow list would allow it:\n#     - methods: [POST]  # 1 request\n";
+    let comment = "# Refused by the destination a. These entries in its allow list would allow it, behind the bracket that opens the list:\n#   {methods: [POST], paths: [\"/items\"]},  # 1 request\n";
     assert!(text.contains(comment), "{text}");
     assert_eq!(learnt(Some(&text), From::Line, &records), text, "comments are not repeated");
     let more = [refused("PUT", "https://a.test/other", Code::RequestNotAllowed)];
     let text = learnt(Some(&text), From::Line, &more);
-    assert!(
-        text.ends_with("#     - methods: [PUT]  # 1 request\n#       paths:\n#         - \"/other\"  # 1 request\n"),
-        "{text}"
-    );
+    assert!(text.ends_with("#   {methods: [PUT], paths: [\"/other\"]},  # 1 request\n"), "{text}");
+}
+
+/// The lines of comments that can be put into a list.
+fn shown(text: &str) -> String {
+    let lines = text.lines().filter(|line| !line.starts_with("# Refused") && !line.starts_with("# Not"));
+    lines.filter_map(|line| line.strip_prefix("# ")).map(|line| format!("{line}\n")).collect()
+}
+
+#[test]
+fn comments_without_their_marks_are_lines_of_the_list_that_they_are_for() {
+    let asked = [("POST", "https://a.test/items"), ("GET", "https://new.test/zen")];
+    let records = [
+        refused("POST", "https://a.test/items", Code::RequestNotAllowed),
+        refused("GET", "https://new.test/zen", Code::HostNotAllowed),
+    ];
+    let head = "version: 1\ndestinations:";
+    let (list, all) = ("allow:\n            - methods: [GET]\n", requests(&asked));
+    for base in [
+        format!("{head}\n- id: a\n  host: a.test\n  {list}"),
+        format!("{head}\n      - id: a\n        host: a.test\n        {list}"),
+    ] {
+        // What is last in the text is last in its list.
+        let entries = learnt(Some(&base), From::Line, &records[..1]);
+        let text = format!("{base}{}", shown(&entries));
+        assert_allows(&text, &all[..1]);
+        let destination = learnt(Some(&text), From::Line, &records[1..]);
+        assert_allows(&format!("{text}{}", shown(&destination)), &all);
+    }
+    let base = "{version: 1, destinations: [{id: a, host: a.test, allow: [{methods: [GET]}]}]}\n";
+    let entries = shown(&learnt(Some(base), From::Line, &records[..1]));
+    let text = base.replace("allow: [", &format!("allow: [\n{entries}"));
+    assert_allows(&text, &all[..1]);
+    let destination = shown(&learnt(Some(&text), From::Line, &records[1..]));
+    assert_allows(&text.replace("destinations: [", &format!("destinations: [\n{destination}")), &all);
+}
+
+#[test]
+fn what_was_refused_of_a_host_that_is_learnt_belongs_to_its_new_destination() {
+    let all = requests(&[("GET", "https://a.test/zen"), ("POST", "https://a.test/items"), ("GET", "https://a.test/x")]);
+    let mut records = all[0].records(1).to_vec();
+    records.push(refused("POST", "https://a.test/items", Code::RequestNotAllowed));
+    records.push(refused("GET", "https://a.test/zen", Code::RequestNotAllowed));
+    records.push(refused("GET", "https://a.test/x", Code::RequestNotAllowed));
+    records.push(connect("a.test", 443, Verdict::Denied, Some(Code::HostNotAllowed)));
+    for base in [None, Some("version: 1\ndestinations:\n- id: b\n  host: b.test\n")] {
+        let text = learnt(base, From::Line, &records);
+        let words = "# Refused by the destination a.test. These entries in its allow list would allow it:\n";
+        assert!(text.contains(words) && !text.contains("This destination would"), "{text}");
+        let shown = text.split_once(words).unwrap().1.replace("# ", "");
+        assert!(shown.contains("- methods: [POST]") && !shown.contains("/zen"), "{shown}");
+        assert_allows(
+            &text
+                .replace("\n# ", "\n")
+                .replace("\nRefused", "\n# Refused")
+                .replace("\nLearnt", "\n# Learnt")
+                .replace("\nThe", "\n# The"),
+            &all,
+        );
+    }
+    // One that allows everything lacks nothing.
+    let mut passed = Record::new(Kind::TunnelEnd, 1, Verdict::Allowed).to(&all[0].destination);
+    passed.address = Some(([1, 1, 1, 1], 443).into());
+    let text = learnt(None, From::Line, &[passed, refused("GET", "https://a.test/x", Code::RequestNotAllowed)]);
+    assert!(!text.contains("# Refused"), "{text}");
 }
 
 #[test]
