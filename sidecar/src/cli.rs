@@ -12,7 +12,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use sandgate_service::command_line::{Stop, program, subcommand};
 
 use crate::settings::{self, CONFIG_VARIABLE, Kind, Layers, Problems, Setting, Settings, TABLE};
-use crate::{environment, run};
+use crate::{environment, learn, run};
 
 /// What the user asked for.
 #[derive(Debug)]
@@ -170,6 +170,7 @@ fn command() -> Command {
             file("policy")
                 .long("policy")
                 .required(false)
+                .value_parser(learn::policy_file())
                 .help("The policy file to extend, or to make; without it, a new policy is printed"),
         ]),
         subcommand("validate", help::VALIDATE, help::VALIDATE_EXAMPLES).arg(file("policy").help("The policy file")),

@@ -22,6 +22,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, anyhow};
+use clap::builder::{PathBufValueParser, TypedValueParser};
 use ipnet::IpNet;
 use sandgate_policy::{Policy, PolicyErrors};
 
@@ -30,6 +31,15 @@ use addition::{Additions, Ranges};
 use file::PolicyFile;
 use learner::Learner;
 use observation::Observation;
+
+/// Takes the name of a policy file that is to be made or extended.
+#[must_use]
+pub fn policy_file() -> impl TypedValueParser<Value = PathBuf> {
+    PathBufValueParser::new().try_map(|path| match path.as_os_str() == "-" {
+        true => Err("a policy is read and replaced, which no stream can be; name a file (./- for one of that name)"),
+        false => Ok(path),
+    })
+}
 
 /// What is being learnt beside one file, while a command runs.
 pub struct Learning {

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write;
 use std::sync::Arc;
 
+use http::Method;
 use sandgate_policy::destination::Scheme;
 use serde::Serialize;
 
@@ -132,8 +133,8 @@ impl Tally {
         Self { source, ..Self::default() }
     }
 
-    /// Counts a record: a refusal when it is decided, anything else when it ends. An allowed decision makes its line,
-    /// so that a host whose tunnel came to nothing is seen too.
+    /// Counts a record: a refusal when it is decided, anything else when it ends. An allowed decision and an audited CONNECT
+    /// make their line, so that a host whose tunnel came to nothing is seen too.
     pub fn add(&mut self, record: &Record) {
         let is_decision = record.kind == Kind::Decision;
         let outcome = match (record.verdict, record.code) {
@@ -147,7 +148,10 @@ impl Tally {
             && record
                 .request
                 .is_some_and(|request| self.decided.remove(&request).is_some_and(|counted| counted == outcome));
+        // What comes in an intercepted tunnel is counted by itself.
+        let is_tunnel = is_decision && record.request.is_none() && record.method == Some(Method::CONNECT);
         let count = match outcome {
+            Outcome::Audited if is_tunnel => 0,
             Outcome::Refused | Outcome::Audited => u64::from(!was_decided),
             Outcome::Failed => 1,
             Outcome::Allowed => u64::from(!is_decision),

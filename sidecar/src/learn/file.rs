@@ -39,7 +39,7 @@ impl PolicyFile {
         let directory = identity(&path).ok();
         let file = Self { named: named.to_owned(), path, directory, text: None };
         let text = file.read()?;
-        if text.is_some() && fs::metadata(&file.path)?.permissions().readonly() {
+        if file.is_read_only() {
             bail!("{} is read-only: make it writable (chmod u+w) to have it extended", named.display());
         }
         let directory = file.path.parent().unwrap_or(Path::new("/"));
@@ -73,6 +73,10 @@ impl PolicyFile {
         if self.directory != Some(identity(&self.path)?) {
             return Err(io::Error::other("its directory is another one than when the command was started"));
         }
+        if self.is_read_only() {
+            let reason = "it is read-only by now: make it writable (chmod u+w) to have it extended";
+            return Err(io::Error::new(ErrorKind::PermissionDenied, reason));
+        }
         let mut aside = self.aside()?;
         aside.write_all(text.as_bytes())?;
         if let Ok(known) = fs::metadata(&self.path) {
@@ -87,6 +91,11 @@ impl PolicyFile {
         aside.as_file().sync_data()?;
         aside.persist(&self.path)?;
         Ok(())
+    }
+
+    /// Whether it is there and nobody may write it: a rename would not ask.
+    fn is_read_only(&self) -> bool {
+        fs::metadata(&self.path).is_ok_and(|metadata| metadata.permissions().readonly())
     }
 
     /// A new file in the same directory; it is removed unless it is renamed.

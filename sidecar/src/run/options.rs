@@ -66,7 +66,7 @@ pub fn flags() -> [Arg; 5] {
         Arg::new("learn")
             .long("learn")
             .value_name("FILE")
-            .value_parser(value_parser!(PathBuf))
+            .value_parser(crate::learn::policy_file())
             .help_heading(HEADING)
             .help("Refuse no host, and write at the end a policy that allows what was asked for; extends the file if it is there"),
         Arg::new("summary")

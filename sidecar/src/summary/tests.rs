@@ -151,3 +151,19 @@ fn an_audited_request_that_is_refused_for_its_address_is_told_as_both() {
     let audited = Outcome::Audited;
     assert_eq!(told, [(audited, "a.test", 1), (audited, "inner.test", 1), (Outcome::Refused, "inner.test", 1)]);
 }
+
+#[test]
+fn an_audited_tunnel_is_told_only_where_nothing_came_in_it() {
+    let refused = Some(Code::HostNotAllowed);
+    let connect = |host| {
+        let record = record(Kind::Decision, 0, host, Verdict::Audited, refused);
+        Record { request: None, method: Some(Method::CONNECT), ..record }
+    };
+    let of_request =
+        |kind| Record { scheme: Some(Scheme::Https), ..record(kind, 1, "a.test", Verdict::Audited, refused) };
+    let tally =
+        tally(&[connect("a.test"), connect("idle.test"), of_request(Kind::Decision), of_request(Kind::Request)]);
+    let told: Vec<_> = tally.told().map(|(line, told)| (line.host.as_str(), line.scheme, told.requests)).collect();
+    assert_eq!(told, [("a.test", Some("https"), 1), ("idle.test", None, 0)]);
+    assert!(tally.text().contains("audited  idle.test:443  no request  host_not_allowed\n"), "{}", tally.text());
+}

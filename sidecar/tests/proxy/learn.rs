@@ -80,6 +80,8 @@ async fn the_summary_as_json_says_what_was_learnt_and_none_says_nothing() {
     let output = place.learn(&["--summary", "json"], ZEN).await;
     let summary: Value = serde_json::from_slice(&output.stderr).unwrap_or_else(|_| panic!("{}", text(&output.stderr)));
     assert_eq!(summary["learnt"], json!({ "file": "policy.yaml", "hosts": 1, "rules": 1 }));
+    let hosts = summary["hosts"].as_array().expect("a list of hosts");
+    assert!(hosts.len() == 1 && hosts[0]["scheme"] == "https" && hosts[0]["requests"] == 1, "{summary}");
     assert_eq!(text(&place.learn(&["--summary", "none"], ZEN).await.stderr), "");
 }
 
@@ -177,6 +179,7 @@ async fn what_could_not_be_written_later_is_wrong_usage_and_the_command_is_not_r
         ("missing/policy.yaml", "missing/policy.yaml cannot be written later"),
         ("/proc/policy.yaml", "no file can be made in /proc"),
         (".", "it is a directory"),
+        ("-", "which no stream can be; name a file (./- for one of that name)"),
     ] {
         let output = place.program(&["run", "--no-env", "--learn", file, "--", "echo", "ran"]).await;
         assert_eq!((output.status.code(), text(&output.stdout).as_str()), (Some(64), ""), "{file}");
@@ -200,6 +203,22 @@ async fn a_file_that_is_broken_meanwhile_stays_and_what_was_learnt_is_not_lost()
         .and_then(|rest| rest.split(':').next())
         .unwrap_or_else(|| panic!("{error}"));
     assert!(fs::read_to_string(kept).unwrap().contains("- \"/zen\"  # 1 request\n"), "{error}");
+}
+
+#[tokio::test]
+async fn a_file_that_is_made_read_only_meanwhile_stays_and_what_was_learnt_is_not_lost() {
+    let place = Place::new().await;
+    let mine = "version: 1\ndestinations: []\n";
+    fs::write(place.path("policy.yaml"), mine).unwrap();
+    let output = place.learn(&[], &format!("{ZEN}; chmod 444 policy.yaml")).await;
+    let error = text(&output.stderr);
+    assert_eq!((output.status.code(), place.policy().as_str()), (Some(125), mine), "{error}");
+    assert!(error.contains("policy.yaml cannot be written: it is read-only by now: make it writable"), "{error}");
+    let kept = error.split("what was learnt is in ").nth(1).and_then(|rest| rest.split(':').next());
+    assert!(
+        fs::read_to_string(kept.expect("a file is named")).unwrap().contains("- \"/zen\"  # 1 request\n"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -289,6 +308,7 @@ async fn a_log_that_is_none_is_an_error_and_nothing_is_written() {
         (&["--audit-log", "missing.log"][..], 1, "cannot read missing.log: No such file"),
         (&["--audit-log", "other.log", "--policy", "policy.yaml"], 1, "there is no audit line"),
         (&["--audit-log", "other.log", "--policy", "bad.yaml"], 1, "bad.yaml: line 1: version: \"2\" is not known"),
+        (&["--audit-log", "-", "--policy", "-"], 64, "which no stream can be; name a file (./- for one of that name)"),
         (&["--policy", "policy.yaml"], 64, "--audit-log"),
         (&[], 64, "--audit-log"),
     ] {
