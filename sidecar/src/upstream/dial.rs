@@ -151,10 +151,13 @@ impl Dialer {
         for address in &addresses {
             self.judge(*address, *port, private_cidrs).map_err(|code| match addresses.len() {
                 1 => Failure::address(code, *address),
-                _ => Failure::new(
-                    code,
-                    format!("the upstream proxy may take any of its addresses, and one is {address}"),
-                ),
+                _ => Failure {
+                    refused: Some(*address),
+                    ..Failure::new(
+                        code,
+                        format!("the upstream proxy may take any of its addresses, and one is {address}"),
+                    )
+                },
             })?;
         }
         match host {

@@ -71,6 +71,9 @@ async fn a_name_with_any_refused_address_here_never_reaches_the_proxy() {
         named.dns.addresses("origin.test", addresses);
         assert_eq!(named.get().await, refused(403, expected), "{addresses:?}");
     }
+    // What the last of them lacks can be added.
+    let body = get(&named.setup, named.origin.port(), "/zen").await.text();
+    assert!(body.contains("fd00::1/128") && !body.contains("whatever a policy lists"), "{body}");
     let both = ["93.184.216.34", "fd00::1"].map(|address| address.parse().unwrap()).to_vec();
     named.dns.set("origin.test", Answer::LateV6(both, Duration::from_millis(300)));
     assert_eq!(named.get().await, refused(403, "address_not_allowed"), "the private one comes late");
