@@ -10,8 +10,8 @@ use ipnet::IpNet;
 use sandgate_policy::{Policy, Rule, address};
 
 use super::entry::{Entry, entries};
+use super::lacking;
 use super::learner::{ALSO_PASSTHROUGH, Learner};
-use super::meanwhile;
 use super::seen::{Asked, Place, Seen};
 use crate::refusal::Code;
 use crate::summary::Advice;
@@ -130,7 +130,7 @@ impl Additions {
                 None => {}
                 Some(rule) if learner.knows(base) => self.extend(rule, place, asked, ranges),
                 Some(rule) => {
-                    let (left, denied) = meanwhile::left(base, place, asked);
+                    let (left, denied) = lacking::left(base, place, asked);
                     self.note(place, Code::RequestDenied.as_str(), denied);
                     self.extend(rule, place, &left, ranges);
                 }

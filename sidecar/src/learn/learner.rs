@@ -8,7 +8,8 @@ use sandgate_policy::address;
 use sandgate_policy::destination::{Destination, Host, Scheme};
 use sandgate_policy::{Outcome, Policy};
 
-use super::observation::{AskedPath, Observation, Source};
+use super::lacking::lacks;
+use super::observation::{Observation, Source};
 use super::seen::{Place, Seen};
 use crate::audit::{Kind, Verdict};
 use crate::refusal::Code;
@@ -286,25 +287,6 @@ fn count(counts: &mut BTreeMap<(Box<str>, &'static str), u64>, key: (Box<str>, &
         *counts.entry(key).or_default() += more;
     }
     is_room
-}
-
-/// Why `policy` does not allow a request; `None` where it does, whatever a path that is not whole may have been.
-pub(super) fn lacks(
-    policy: &Policy,
-    destination: &Destination,
-    method: Option<&Method>,
-    path: &AskedPath,
-) -> Option<Code> {
-    let any = Method::from_bytes(b"SANDGATE-LEARN-PROBE").unwrap_or_default();
-    let method = method.unwrap_or(&any);
-    let judge = |path: &str| match policy.judge_request(destination, method, path).outcome {
-        Outcome::Allow => None,
-        Outcome::Deny(code) | Outcome::Audit(code) => Some(code),
-    };
-    match &path.template {
-        Some(template) if !path.is_whole => template.probes().iter().find_map(|path| judge(path)),
-        _ => judge(&path.text),
-    }
 }
 
 /// `host:port`, as far as it is known.

@@ -1,11 +1,10 @@
-//! What is left to be allowed where somebody changed the policy while it was learnt for: what it allows or denies by now is
-//! not added to it.
+//! Whether a policy lacks what was asked for; also one that somebody changed while it was learnt for: what it allows or
+//! denies by now is not added to it.
 
 use http::Method;
-use sandgate_policy::Policy;
 use sandgate_policy::destination::Destination;
+use sandgate_policy::{Outcome, Policy};
 
-use super::learner::lacks;
 use super::observation::AskedPath;
 use super::seen::{Asked, OfMethod, Place};
 use crate::refusal::Code;
@@ -41,4 +40,23 @@ fn keep(base: &Policy, destination: &Destination, method: Option<&Method>, of: &
         denied += std::mem::take(&mut of.pathless);
     }
     denied
+}
+
+/// Why `policy` does not allow a request; `None` where it does, whatever a path that is not whole may have been.
+pub(super) fn lacks(
+    policy: &Policy,
+    destination: &Destination,
+    method: Option<&Method>,
+    path: &AskedPath,
+) -> Option<Code> {
+    let any = Method::from_bytes(b"SANDGATE-LEARN-PROBE").unwrap_or_default();
+    let method = method.unwrap_or(&any);
+    let judge = |path: &str| match policy.judge_request(destination, method, path).outcome {
+        Outcome::Allow => None,
+        Outcome::Deny(code) | Outcome::Audit(code) => Some(code),
+    };
+    match &path.template {
+        Some(template) if !path.is_whole => template.probes().iter().find_map(|path| judge(path)),
+        _ => judge(&path.text),
+    }
 }
