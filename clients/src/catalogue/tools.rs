@@ -40,6 +40,7 @@ pub(super) const CLIENTS: &[Client] = &[
     client("curl, bundle over Debian's", CURL, &["sh", "-e", "programs/shell/curl-store.sh"]),
     client("wget, bundle over Debian's", WGET, &["sh", "-e", "programs/shell/wget-store.sh"]),
     client("curl, SSL_CERT_DIR", CURL, &["sh", "-e", "programs/shell/curl-directory.sh"]),
+    client("curl, update-ca-certificates", CURL, &["sh", "-e", "programs/shell/curl-update.sh"]),
     client("psql", Version::Printed(&["psql", "--version"]), &["sh", "-e", "programs/shell/psql.sh"]).whole().remedy(
         "it speaks a protocol of its own and has no notion of an HTTP proxy. There is no setting: what it \
          needs has to be allowed by the pod's NetworkPolicy, or it is not reachable.",
