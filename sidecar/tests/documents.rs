@@ -161,3 +161,18 @@ fn every_policy_in_the_documentation_is_valid() {
         }
     }
 }
+
+#[test]
+fn every_member_of_the_workspace_is_in_the_context_of_images() {
+    let (manifest, ignored) = (read("Cargo.toml"), read(".dockerignore"));
+    let members = manifest.lines().find_map(|line| line.strip_prefix("members = [")).expect("a list of members");
+    for member in members.trim_end_matches(']').split(", ").map(|member| member.trim_matches('"')) {
+        for needed in ["Cargo.toml", "src"] {
+            let line = format!("!{member}/{needed}");
+            assert!(
+                ignored.lines().any(|known| known == line),
+                ".dockerignore has no {line}: cargo in the builder needs it"
+            );
+        }
+    }
+}
