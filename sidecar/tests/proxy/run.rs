@@ -161,9 +161,9 @@ async fn ctrl_c_ends_the_command_then_the_proxy_and_removes_everything() {
     use tokio::io::AsyncBufReadExt as _;
 
     let dir = tempfile::tempdir().unwrap();
-    let mut command = isolated(PROGRAM, &[("TMPDIR", dir.path().to_str().unwrap())]);
-    // Whoever starts tests in the background of a shell has them ignore SIGINT, and the command with them.
-    command.args(["run", "--no-env", "--allow", "a.test", "--", "env", "--default-signal=INT"]);
+    // Whoever starts tests in the background of a shell has them ignore SIGINT, and so would `run` and its command.
+    let mut command = isolated("env", &[("TMPDIR", dir.path().to_str().unwrap())]);
+    command.args(["--default-signal=INT", PROGRAM, "run", "--no-env", "--allow", "a.test", "--"]);
     command.args(["sh", "-c", "echo started; exec sleep 600"]);
     command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).kill_on_drop(true);
     let mut child = command.spawn().unwrap();
