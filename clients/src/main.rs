@@ -36,7 +36,14 @@ use crate::versions::Versions;
 const AT_ONCE: usize = 4;
 
 #[tokio::main]
-async fn main() -> anyhow::Result<ExitCode> {
+async fn main() -> ExitCode {
+    all().await.unwrap_or_else(|error| {
+        say(&format!("clients: {error:#}"));
+        ExitCode::FAILURE
+    })
+}
+
+async fn all() -> anyhow::Result<ExitCode> {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let wanted: Vec<Client> =
         catalogue::clients().filter(|client| words.iter().all(|word| client.name.contains(word))).collect();
