@@ -20,6 +20,13 @@ impl Committed {
         Ok(Self(page.lines().filter_map(row).collect()))
     }
 
+    /// Whether a client gave up where the page says more of it, and nothing went past the proxy: what is worth another
+    /// try, because somebody else's program may hang once in some hundred runs.
+    pub(crate) fn is_to_be_tried_again(&self, row: &Row) -> bool {
+        let has_strayed = row.results.values().any(|(outcome, _)| *outcome == Outcome::IgnoresProxy);
+        !has_strayed && self.0.get(row.client.name).is_some_and(|before| is_worse(row, before))
+    }
+
     /// Says what is worse and what is better than on the page, and returns how many clients are worse. A client that is
     /// not on the page counts as worse: the page has to say of it.
     pub(crate) fn compare(&self, rows: &[Row], is_whole: bool) -> usize {
@@ -30,7 +37,6 @@ impl Committed {
                 worse += 1;
                 continue;
             };
-            let mut is_worse = false;
             for (scenario, before) in Scenario::ALL.iter().zip(before) {
                 let now = row.results.get(scenario).map(|(outcome, _)| *outcome);
                 let change = if now > *before { "WORSE" } else { "better" };
@@ -40,9 +46,8 @@ impl Committed {
                 if now != *before {
                     say(&format!("{change}: {}, {scenario}: {}, was: {}", row.client.name, name(now), name(*before)));
                 }
-                is_worse |= now > *before || now.is_none() && before.is_some();
             }
-            worse += usize::from(is_worse);
+            worse += usize::from(is_worse(row, before));
         }
         let names: Vec<_> = rows.iter().map(|row| row.client.name).collect();
         for name in self.0.keys().filter(|name| is_whole && !names.contains(&name.as_str())) {
@@ -51,6 +56,14 @@ impl Committed {
         }
         worse
     }
+}
+
+/// Whether any outcome of the row is worse than that of the page, or missing.
+fn is_worse(row: &Row, before: &[Option<Outcome>]) -> bool {
+    Scenario::ALL.iter().zip(before).any(|(scenario, before)| {
+        let now = row.results.get(scenario).map(|(outcome, _)| *outcome);
+        now > *before || now.is_none() && before.is_some()
+    })
 }
 
 /// A row of the table: its client, and the outcomes in the order of the columns.

@@ -1,9 +1,16 @@
+import asyncio
 import sys
 
-from websockets.sync.client import connect
+from websockets.asyncio.client import connect
 
 what, base = sys.argv[1:]
-with connect(base.replace("https:", "wss:") + "/ws") as socket:
-    for text in ["event 0", "event 1", "event 2"] if what == "stream" else ["Keep it logically awesome."]:
-        socket.send(text)
-        print(socket.recv(), flush=True)
+
+
+async def main():
+    async with connect(base.replace("https:", "wss:") + "/ws") as socket:
+        for text in ["event 0", "event 1", "event 2"] if what == "stream" else ["Keep it logically awesome."]:
+            await socket.send(text)
+            print(await socket.recv(), flush=True)
+
+
+asyncio.run(main())

@@ -56,13 +56,15 @@ async fn curl_and_git_run_again_under_what_was_learnt_of_them() {
 #[tokio::test]
 async fn websockets_grpc_and_http_of_python_run_again_under_what_was_learnt_of_them() {
     const CLIENT: &str = r#"
-import sys, grpc, requests
-from websockets.sync.client import connect
+import asyncio, sys, grpc, requests
+from websockets.asyncio.client import connect
 same = lambda message: message
 print(requests.get(f"https://{sys.argv[1]}/zen").text, end="")
-with connect(f"wss://{sys.argv[1]}/ws") as socket:
-    socket.send("hello")
-    print(socket.recv())
+async def talk():
+    async with connect(f"wss://{sys.argv[1]}/ws") as socket:
+        await socket.send("hello")
+        print(await socket.recv())
+asyncio.run(talk())
 with grpc.secure_channel(sys.argv[1], grpc.ssl_channel_credentials()) as channel:
     print(channel.unary_unary("/sandgate.test.Echo/Unary", same, same)(b"one", timeout=30))
 "#;

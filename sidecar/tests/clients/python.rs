@@ -14,11 +14,21 @@ with httpx.Client(http2=True) as client:
     print(response.http_version, response.text, end="")
 "#;
 const WEBSOCKETS: &str = r#"
+import asyncio, sys
+from websockets.asyncio.client import connect
+async def main():
+    async with connect(sys.argv[1]) as socket:
+        await socket.send("hello")
+        print(await socket.recv())
+asyncio.run(main())
+"#;
+/// Its other client, which shows more of a refused CONNECT. Over TLS it hangs now and then, with or without a proxy: two
+/// threads use the connection at once.
+const WEBSOCKETS_IN_THREADS: &str = r#"
 import sys
 from websockets.sync.client import connect
 with connect(sys.argv[1]) as socket:
-    socket.send("hello")
-    print(socket.recv())
+    pass
 "#;
 /// Messages are plain bytes, so nothing is generated.
 const GRPC: &str = r#"
@@ -45,13 +55,15 @@ with grpc.secure_channel(sys.argv[1], grpc.ssl_channel_credentials()) as channel
             print(error.code().name, error.details())
 "#;
 const REFUSED_WEBSOCKET: &str = r#"
-import sys
+import asyncio, sys
+from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
-from websockets.sync.client import connect
-try:
-    connect(sys.argv[1])
-except InvalidStatus as error:
-    print(error, error.response.reason_phrase, error.response.body.decode(), sep="\n")
+async def main():
+    try:
+        await connect(sys.argv[1])
+    except InvalidStatus as error:
+        print(error, error.response.reason_phrase, error.response.body.decode(), sep="\n")
+asyncio.run(main())
 "#;
 /// What a client may do with the answer to its CONNECT and hardly one does: read all of it.
 const RAW: &str = r#"
@@ -113,7 +125,8 @@ async fn websockets_talks_to_the_listed_host() {
 async fn websockets_is_refused_and_shows_the_reason() {
     let bench = Bench::start().await;
     let url = format!("wss://{}/ws", bench.other());
-    assert_shows(&bench.refused(run(&bench, WEBSOCKETS, &url).await), &["HTTP 403", REASON]);
+    assert_shows(&bench.refused(run(&bench, WEBSOCKETS, &url).await), &["HTTP 403"]);
+    assert_shows(&bench.refused(run(&bench, WEBSOCKETS_IN_THREADS, &url).await), &["HTTP 403", REASON]);
 }
 
 #[tokio::test]
