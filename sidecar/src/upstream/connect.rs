@@ -71,10 +71,11 @@ pub struct Http2Connection {
 }
 
 impl Http2Connection {
-    /// Takes one of the streams that the origin allows, if one is free. A new connection has its first one taken.
+    /// Takes one of the streams that the origin allows, if one is free. Until the origin has said how many those are, it is
+    /// one.
     pub fn reserve(&self) -> bool {
         let limit = match self.driver.max_streams() {
-            NOT_SAID_YET if self.is_settling() => return false,
+            NOT_SAID_YET if self.is_settling() => 1,
             NOT_SAID_YET => INITIAL_STREAMS,
             limit => limit,
         };
@@ -183,7 +184,11 @@ pub async fn connect(
     http1(stream, peer, metrics).await
 }
 
-async fn http1<S>(stream: S, peer: Peer, metrics: &Metrics) -> Result<Made, Failure>
+/// HTTP/1.1 over a stream that leads to `peer`.
+///
+/// # Errors
+/// As hyper's handshake.
+pub(super) async fn http1<S>(stream: S, peer: Peer, metrics: &Metrics) -> Result<Made, Failure>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {

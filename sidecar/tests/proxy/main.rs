@@ -8,6 +8,7 @@ mod beside;
 mod certificates;
 mod combinations;
 mod connect;
+mod dialled_ahead;
 mod early;
 mod fields;
 mod gone;
