@@ -6,7 +6,7 @@ quote = '$(subst ','\'',$(value $1))'
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test clients e2e images images-local images-test sandbox sandbox-down cluster cluster-down check-down golden \
-	bench-webhook check fmt test-tools check-tools api-server advisories clean
+	bench bench-webhook check fmt test-tools check-tools api-server advisories clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,6 +51,9 @@ check-down: ## test that nothing of the cluster is left, however its making ende
 
 golden: ## write what the webhook's golden tests expect; look at the diff before you commit it
 	UPDATE_GOLDEN=1 $(CARGO) test --locked -p sandgate-webhook --test golden --test offline
+
+bench: ## Sandgate and its peers side by side, as root: what each costs; on a machine that does nothing else, docs/performance.md
+	@CARGO='$(CARGO)' bench/run
 
 bench-webhook: ## how fast the webhook answers; on a machine that does nothing else, docs/webhook-performance.md has the figures
 	$(CARGO) bench --locked -p sandgate-webhook --bench review --bench decide

@@ -14,10 +14,12 @@ use hyper_util::rt::TokioIo;
 use sandgate_policy::destination::Destination;
 use sandgate_policy::{Addition, ConnectVerdict, Outcome};
 use sandgate_service::watches;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::sleep;
 
+use crate::ahead::Socket;
 use crate::audit::{Kind, Record, Verdict};
 use crate::body::ResponseBody;
 use crate::engine::{Engine, Inbound};
@@ -45,6 +47,20 @@ pub struct Client {
     _open: Open,
 }
 
+impl Client {
+    /// The next client, in its place.
+    #[must_use]
+    pub fn new(engine: &Arc<Engine>, place: OwnedSemaphorePermit) -> Self {
+        Self {
+            connection: engine.numbers.connection(),
+            link: Arc::default(),
+            engine: Arc::clone(engine),
+            _place: place,
+            _open: engine.metrics.connection(),
+        }
+    }
+}
+
 impl Drop for Client {
     fn drop(&mut self) {
         self.engine.numbers.end_connection();
@@ -57,14 +73,8 @@ pub async fn serve(engine: Arc<Engine>, listener: TcpListener, places: Arc<Semap
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, _)) => {
-                let client = Client {
-                    connection: engine.numbers.connection(),
-                    link: Arc::default(),
-                    engine: Arc::clone(&engine),
-                    _place: place,
-                    _open: engine.metrics.connection(),
-                };
-                tokio::spawn(connection(Arc::clone(&engine), stream, Arc::new(client)));
+                let client = Arc::new(Client::new(&engine, place));
+                tokio::spawn(connection(Arc::clone(&engine), stream, client));
             }
             Err(error) => {
                 // A client that is gone already is no trouble; being out of descriptors passes when others end.
@@ -84,6 +94,14 @@ async fn connection(engine: Arc<Engine>, stream: TcpStream, client: Arc<Client>)
         tracing::debug!(%error, "a client's connection goes on with Nagle's algorithm");
     }
     keep_alive(&stream, engine.settings.tcp_keepalive);
+    speak(engine, stream, client).await;
+}
+
+/// Speaks HTTP with a client to the end of its connection, or until a tunnel takes it over.
+pub async fn speak<S>(engine: Arc<Engine>, stream: S, client: Arc<Client>)
+where
+    S: AsyncRead + AsyncWrite + Socket + Unpin + Send + 'static,
+{
     let stream = Paced::new(stream, &client.link, &engine.settings).watched();
     let builder = http1_server(&engine.settings, &stream, engine.settings.connect_head_timeout);
     let service = service_fn(|request| {

@@ -64,49 +64,69 @@ pub struct Running {
 /// # Errors
 /// Whatever can't be started, with the file or address that is in the way.
 pub async fn start(settings: Settings, observer: Option<Observer>) -> anyhow::Result<Running> {
-    let metrics = Arc::new(Metrics::new());
-    let health = Arc::new(Health::new());
-    state::check_place(&settings).map_err(|error| anyhow!(error))?;
-    let audit = audit(&settings, observer, &metrics)?;
-    let roots = tls::base_roots(&settings.upstream_ca).map_err(|error| anyhow!("--upstream-ca: {error}"))?;
-    let roots = Arc::new(roots);
-    let chain = Chain::new(&settings, &roots).map_err(|error| anyhow!(error))?;
-    let ranges =
-        if let PolicySource::Learning { private_cidrs, .. } = &settings.policy { private_cidrs } else { &vec![] };
-    let profiles = Profiles::new(roots).admitting(ranges);
-    let mut loader = Loader::new(settings.policy.clone(), profiles, Arc::clone(&health), Arc::clone(&metrics));
-    let Loaded { policy, routes } = loader.start()?;
-    if settings.ca_name_constraints && policy.mode() == Mode::Audit {
-        return Err(anyhow!("--ca-name-constraints: not with a policy in mode: audit, which intercepts any host"));
-    }
-    if settings.ca_name_constraints {
-        loader.refuse_audit_mode();
-    }
-    let (hosts, hosts_seen) = watch::channel(reload::intercepted_hosts(&policy));
-    let keeper = keeper(&settings, &hosts_seen)?;
-    let leaves = Arc::new(LeafCache::new(keeper.signing(), settings.leaf_cache_size)?);
-    leaves.warm_up()?;
-    let descriptors = descriptors(settings.max_connections);
-    let dialer = Dialer::new(resolver(&settings)?, chain, settings.dial_timeout, settings.tcp_keepalive, descriptors);
-    let upstream = Upstream::new(dialer, &settings, Arc::clone(&metrics));
-    let enforcement = Arc::new(Enforcement::new(policy, routes));
-    let (limiter, numbers) = (Limiter::default(), Numbers::default());
-    let engine = Arc::new(Engine {
-        settings,
-        enforcement,
-        upstream,
-        leaves,
-        limiter,
-        audit,
-        metrics: Arc::clone(&metrics),
-        numbers,
-    });
+    let Prepared { engine, health, keeper, loader, hosts, hosts_seen, places } = Prepared::new(settings, observer)?;
     let mut running = Running { engine, health, proxy: Vec::new(), admin: Vec::new(), tasks: JoinSet::new() };
-    running.listen(descriptors.clients).await?;
+    running.listen(places).await?;
     running.keep(keeper, loader, hosts, hosts_seen);
     let list = |addresses: &[SocketAddr]| addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
     tracing::info!(proxy = list(&running.proxy), admin = list(&running.admin), "ready");
     Ok(running)
+}
+
+/// What connections share, without listeners, and with nothing that keeps policy and CA as they should be: for benchmarks in
+/// memory.
+///
+/// # Errors
+/// As [`start`].
+pub fn engine(settings: Settings) -> anyhow::Result<Arc<Engine>> {
+    Ok(Prepared::new(settings, None)?.engine)
+}
+
+/// All that there is before the first listener.
+struct Prepared {
+    engine: Arc<Engine>,
+    health: Arc<Health>,
+    keeper: Keeper,
+    loader: Loader,
+    hosts: watch::Sender<Arc<[String]>>,
+    hosts_seen: watch::Receiver<Arc<[String]>>,
+    /// Clients that may be served at once.
+    places: usize,
+}
+
+impl Prepared {
+    fn new(settings: Settings, observer: Option<Observer>) -> anyhow::Result<Self> {
+        let metrics = Arc::new(Metrics::new());
+        let health = Arc::new(Health::new());
+        state::check_place(&settings).map_err(|error| anyhow!(error))?;
+        let audit = audit(&settings, observer, &metrics)?;
+        let roots = tls::base_roots(&settings.upstream_ca).map_err(|error| anyhow!("--upstream-ca: {error}"))?;
+        let roots = Arc::new(roots);
+        let chain = Chain::new(&settings, &roots).map_err(|error| anyhow!(error))?;
+        let ranges =
+            if let PolicySource::Learning { private_cidrs, .. } = &settings.policy { private_cidrs } else { &vec![] };
+        let profiles = Profiles::new(roots).admitting(ranges);
+        let mut loader = Loader::new(settings.policy.clone(), profiles, Arc::clone(&health), Arc::clone(&metrics));
+        let Loaded { policy, routes } = loader.start()?;
+        if settings.ca_name_constraints && policy.mode() == Mode::Audit {
+            return Err(anyhow!("--ca-name-constraints: not with a policy in mode: audit, which intercepts any host"));
+        }
+        if settings.ca_name_constraints {
+            loader.refuse_audit_mode();
+        }
+        let (hosts, hosts_seen) = watch::channel(reload::intercepted_hosts(&policy));
+        let keeper = keeper(&settings, &hosts_seen)?;
+        let leaves = Arc::new(LeafCache::new(keeper.signing(), settings.leaf_cache_size)?);
+        leaves.warm_up()?;
+        let descriptors = descriptors(settings.max_connections);
+        let resolver = resolver(&settings)?;
+        let dialer = Dialer::new(resolver, chain, settings.dial_timeout, settings.tcp_keepalive, descriptors);
+        let upstream = Upstream::new(dialer, &settings, Arc::clone(&metrics));
+        let enforcement = Arc::new(Enforcement::new(policy, routes));
+        let (limiter, numbers) = (Limiter::default(), Numbers::default());
+        let engine = Arc::new(Engine { settings, enforcement, upstream, leaves, limiter, audit, metrics, numbers });
+        Ok(Self { engine, health, keeper, loader, hosts, hosts_seen, places: descriptors.clients })
+    }
 }
 
 /// The shares of the descriptors that this process may have, with a word where clients get less than asked for.

@@ -125,8 +125,20 @@ fn every_dependency_has_a_reason() {
         page.split("\n## ").find(|section| section.starts_with("Dependencies\n")).expect("it has the section");
     let rows = section.lines().filter(|line| line.starts_with("| `")).filter_map(|line| line.split(" | ").next());
     let named: BTreeSet<&str> = rows.flat_map(quoted).collect();
-    let crates =
-        ["contract", "ca-tool", "policy", "service", "sidecar", "testkit", "webhook", "kind-test", "images", "fuzz"];
+    let crates = [
+        "contract",
+        "ca-tool",
+        "policy",
+        "service",
+        "sidecar",
+        "testkit",
+        "webhook",
+        "kind-test",
+        "images",
+        "clients",
+        "bench",
+        "fuzz",
+    ];
     let used: Vec<String> = crates.iter().flat_map(|name| dependencies(name)).collect();
     let used: BTreeSet<&str> = used.iter().map(String::as_str).filter(|name| !name.starts_with("sandgate-")).collect();
     let unexplained: Vec<_> = used.difference(&named).collect();

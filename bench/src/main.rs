@@ -1,0 +1,177 @@
+//! `make bench`: Sandgate and its peers side by side, and what they cost.
+//!
+//! It runs as root in a network namespace that `bench/run` made for it, where all names and addresses are its own. Itself and
+//! the origin keep off the proxies' core.
+
+#![allow(clippy::cast_precision_loss, reason = "figures of a benchmark")]
+
+mod column;
+mod ground;
+mod instructions;
+mod load;
+mod measure;
+mod names;
+mod origin;
+mod page;
+mod peer;
+mod plot;
+mod process;
+mod protocol;
+mod results;
+mod tunnel;
+mod verdict;
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail, ensure};
+use tokio::task::JoinSet;
+
+use crate::column::{Column, Crowd};
+use crate::ground::Ground;
+use crate::measure::{Figures, Turn};
+use crate::origin::SMALL;
+use crate::page::Run;
+use crate::peer::{Peer, Product};
+use crate::protocol::Protocol;
+use crate::results::Results;
+
+/// How often everything is measured, unless `ROUNDS` says otherwise.
+const ROUNDS: usize = 5;
+
+fn main() -> anyhow::Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["origin", directory] => runtime.block_on(origin::serve(Path::new(directory))),
+        ["instructions", path, count] => runtime.block_on(instructions::run(path, count.parse().context("COUNT")?)),
+        ["all"] => runtime.block_on(all()),
+        _ => bail!("usage: bench/run"),
+    }
+}
+
+async fn all() -> anyhow::Result<()> {
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let installed = std::env::var_os("BENCH").map(PathBuf::from).context("BENCH: where peers were installed")?;
+    let rounds = std::env::var("ROUNDS").map_or(Ok(ROUNDS), |rounds| rounds.parse()).context("ROUNDS")?;
+    ensure!(rounds > 0, "ROUNDS: at least one");
+    let ground = Arc::new(Ground::make(sources, &installed).await?);
+    let products: Vec<_> = Product::ALL.into_iter().filter(|product| product.version(&ground).is_some()).collect();
+    let mut bench = Bench { ground: Arc::clone(&ground), products, results: Results::default() };
+    bench.starts(rounds).await;
+    bench.turns(rounds).await?;
+    bench.two_workers(rounds).await;
+    bench.idle().await;
+    bench.memory().await?;
+    let verdicts = verdict::measure()?;
+    let Bench { products, results, .. } = &bench;
+    let run = Run { ground: &ground, products, results, verdicts: &verdicts, rounds };
+    say(&format!("\n{}\n{}", run.table(), run.targets()?));
+    run.write()
+}
+
+/// A run, as far as it is.
+struct Bench {
+    ground: Arc<Ground>,
+    products: Vec<Product>,
+    results: Results,
+}
+
+impl Bench {
+    /// Takes figures, or why there are none.
+    fn take(&mut self, when: &str, product: Product, column: Column, figures: anyhow::Result<Figures>) {
+        match figures {
+            Ok(figures) => {
+                let (column, figure) = figures.first().copied().unwrap_or((column, f64::NAN));
+                say(&format!("{when}: {column}: {product}: {figure:.1} {}", column.unit()));
+                self.results.add(product, figures);
+            }
+            Err(error) => {
+                say(&format!("{when}: {column}: {product}: {error:#}"));
+                self.results.give_up(product, column, format!("{error:#}"));
+            }
+        }
+    }
+
+    async fn starts(&mut self, rounds: usize) {
+        for round in 1..=rounds {
+            for product in self.products.clone() {
+                let figures = measure::start(&self.ground, product).await;
+                self.take(&format!("{round}/{rounds}"), product, Column::Start, figures);
+            }
+        }
+    }
+
+    /// Everything that is measured of proxies that stay: in turn, so that no proxy has a better hour than another.
+    async fn turns(&mut self, rounds: usize) -> anyhow::Result<()> {
+        let mut peers = Vec::new();
+        for product in self.products.clone() {
+            let peer = Peer::start(&self.ground, product, 1).await?;
+            for protocol in Protocol::ALL {
+                // Connections to the origin are there afterwards. Where it fails, so does what is measured.
+                if let Ok(mut tunnel) = peer.route.open(&peer.route.tls(protocol)?, &protocol.host()).await {
+                    let _ = tunnel.get(SMALL).await;
+                }
+            }
+            peers.push(peer);
+        }
+        for round in 1..=rounds {
+            for turn in Turn::ALL {
+                for peer in &peers {
+                    if !self.results.has_given_up(peer.product, turn.column()) {
+                        let figures = turn.measure(peer).await;
+                        self.take(&format!("{round}/{rounds}"), peer.product, turn.column(), figures);
+                    }
+                }
+            }
+        }
+        for peer in peers {
+            peer.stop().await?;
+        }
+        Ok(())
+    }
+
+    async fn two_workers(&mut self, rounds: usize) {
+        let column = Column::Rate(2);
+        for round in 1..=rounds {
+            for product in self.products.clone() {
+                if !self.results.has_given_up(product, column) {
+                    let figures = measure::two_workers(&self.ground, product).await;
+                    self.take(&format!("{round}/{rounds}"), product, column, figures);
+                }
+            }
+        }
+    }
+
+    async fn idle(&mut self) {
+        for protocol in Protocol::ALL {
+            for crowd in [Crowd::Thousand, Crowd::TenThousand] {
+                for product in self.products.clone() {
+                    let figures = measure::idle(&self.ground, product, protocol, crowd).await;
+                    self.take("once", product, Column::Idle(protocol, crowd), figures);
+                }
+            }
+        }
+    }
+
+    /// All at once: nothing but memory is measured, and each waits for a minute.
+    async fn memory(&mut self) -> anyhow::Result<()> {
+        let mut tasks = JoinSet::new();
+        for product in self.products.clone() {
+            let ground = Arc::clone(&self.ground);
+            tasks.spawn(async move { (product, measure::memory(&ground, product).await) });
+        }
+        while let Some(done) = tasks.join_next().await {
+            let (product, figures) = done?;
+            self.take("once", product, Column::MemoryAtStart, figures);
+        }
+        Ok(())
+    }
+}
+
+/// Prints a line at once.
+fn say(line: &str) {
+    // Who closed the output has seen enough.
+    let _ = writeln!(std::io::stdout().lock(), "{line}");
+}
