@@ -57,8 +57,11 @@ async fn all() -> anyhow::Result<()> {
     let rounds = std::env::var("ROUNDS").map_or(Ok(ROUNDS), |rounds| rounds.parse()).context("ROUNDS")?;
     ensure!(rounds > 0, "ROUNDS: at least one");
     let ground = Arc::new(Ground::make(sources, &installed).await?);
+    let choice = Choice::from_env();
     let products: Vec<_> = Product::ALL.into_iter().filter(|product| product.version(&ground).is_some()).collect();
-    let mut bench = Bench { ground: Arc::clone(&ground), products, results: Results::default() };
+    let products: Vec<_> = products.into_iter().filter(|product| choice.has_product(*product)).collect();
+    ensure!(!products.is_empty(), "PEERS: no proxy of that name is installed");
+    let mut bench = Bench { ground: Arc::clone(&ground), products, results: Results::default(), choice };
     bench.starts(rounds).await;
     bench.turns(rounds).await?;
     bench.two_workers(rounds).await;
@@ -68,7 +71,33 @@ async fn all() -> anyhow::Result<()> {
     let Bench { products, results, .. } = &bench;
     let run = Run { ground: &ground, products, results, verdicts: &verdicts, rounds };
     say(&format!("\n{}\n{}", run.table(), run.targets()?));
-    run.write()
+    if bench.choice.is_whole() { run.write() } else { Ok(()) }
+}
+
+/// What is measured, and of whom: everything, unless somebody looks at one thing again and again.
+struct Choice {
+    columns: Option<String>,
+    products: Option<String>,
+}
+
+impl Choice {
+    /// `ONLY`: what names of columns contain; `PEERS`: names of proxies.
+    fn from_env() -> Self {
+        let value = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+        Self { columns: value("ONLY"), products: value("PEERS") }
+    }
+
+    fn is_whole(&self) -> bool {
+        self.columns.is_none() && self.products.is_none()
+    }
+
+    fn has_column(&self, column: Column) -> bool {
+        self.columns.as_ref().is_none_or(|part| column.to_string().contains(part))
+    }
+
+    fn has_product(&self, product: Product) -> bool {
+        self.products.as_ref().is_none_or(|names| names.contains(&product.to_string()))
+    }
 }
 
 /// A run, as far as it is.
@@ -76,6 +105,7 @@ struct Bench {
     ground: Arc<Ground>,
     products: Vec<Product>,
     results: Results,
+    choice: Choice,
 }
 
 impl Bench {
@@ -95,6 +125,9 @@ impl Bench {
     }
 
     async fn starts(&mut self, rounds: usize) {
+        if !self.choice.has_column(Column::Start) {
+            return;
+        }
         for round in 1..=rounds {
             for product in self.products.clone() {
                 let figures = measure::start(&self.ground, product).await;
@@ -116,8 +149,9 @@ impl Bench {
             }
             peers.push(peer);
         }
+        let turns: Vec<_> = Turn::ALL.into_iter().filter(|turn| self.choice.has_column(turn.column())).collect();
         for round in 1..=rounds {
-            for turn in Turn::ALL {
+            for turn in turns.iter().copied() {
                 for peer in &peers {
                     if !self.results.has_given_up(peer.product, turn.column()) {
                         let figures = turn.measure(peer).await;
@@ -134,6 +168,9 @@ impl Bench {
 
     async fn two_workers(&mut self, rounds: usize) {
         let column = Column::Rate(2);
+        if !self.choice.has_column(column) {
+            return;
+        }
         for round in 1..=rounds {
             for product in self.products.clone() {
                 if !self.results.has_given_up(product, column) {
@@ -147,6 +184,9 @@ impl Bench {
     async fn idle(&mut self) {
         for protocol in Protocol::ALL {
             for crowd in [Crowd::Thousand, Crowd::TenThousand] {
+                if !self.choice.has_column(Column::Idle(protocol, crowd)) {
+                    continue;
+                }
                 for product in self.products.clone() {
                     let figures = measure::idle(&self.ground, product, protocol, crowd).await;
                     self.take("once", product, Column::Idle(protocol, crowd), figures);
@@ -157,6 +197,9 @@ impl Bench {
 
     /// All at once: nothing but memory is measured, and each waits for a minute.
     async fn memory(&mut self) -> anyhow::Result<()> {
+        if !self.choice.has_column(Column::MemoryAtStart) {
+            return Ok(());
+        }
         let mut tasks = JoinSet::new();
         for product in self.products.clone() {
             let ground = Arc::clone(&self.ground);

@@ -66,7 +66,7 @@ async fn answer(
     fields::remove_hop_by_hop(&mut head.headers, &destination)?;
     let admitted = admit(engine, inbound, &destination, &head, ledger)?;
     match handshake {
-        Some(handshake) => websocket::answer(engine, &destination, head, admitted, handshake, ledger).await,
+        Some(handshake) => Box::pin(websocket::answer(engine, &destination, head, admitted, handshake, ledger)).await,
         None => exchange(engine, &destination, head, body, admitted, ledger).await,
     }
 }

@@ -4,6 +4,8 @@
 //! A handshake that fails ends the tunnel. It never becomes a passthrough.
 
 use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use http::{Request, Response};
@@ -17,6 +19,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tokio_rustls::LazyConfigAcceptor;
+use tokio_rustls::server::TlsStream;
 
 use crate::ahead::Socket;
 use crate::body::ResponseBody;
@@ -58,28 +61,44 @@ pub async fn tls(
     })?;
     // Until the tunnel ends; what is dialled for it is given up then.
     let mut dialling = None;
-    let handshake = async {
-        let hello = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
-        // From here on there is a client that speaks TLS, to this host.
-        hello.into_stream_with(config, |_| dialling = ahead.map(|profile| dial(engine, &destination, profile))).await
-    };
-    let stream = match timeout(engine.settings.handshake_timeout, handshake).await {
-        Ok(Ok(stream)) => stream,
-        Ok(Err(error)) if leaf::is_sni_mismatch(&error) => return Err(Code::SniMismatch),
-        Ok(Err(error)) => {
-            tracing::debug!(%error, host = %destination.host, "the client's TLS handshake failed");
-            return Err(Code::ClientTls);
-        }
-        Err(_) => return Err(Code::ClientTimeout),
+    // Each phase is boxed: a tunnel is idle for most of its life, and would carry the state of its handshake to the end.
+    let served = {
+        let handshake = Box::pin(async {
+            let hello = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
+            // From here on there is a client that speaks TLS, to this host.
+            hello
+                .into_stream_with(config, |_| dialling = ahead.map(|profile| dial(engine, &destination, profile)))
+                .await
+        });
+        let stream = match timeout(engine.settings.handshake_timeout, handshake).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) if leaf::is_sni_mismatch(&error) => return Err(Code::SniMismatch),
+            Ok(Err(error)) => {
+                tracing::debug!(%error, host = %destination.host, "the client's TLS handshake failed");
+                return Err(Code::ClientTls);
+            }
+            Err(_) => return Err(Code::ClientTimeout),
+        };
+        http(engine, client, destination, stream)
     };
     let _open = engine.metrics.tunnel(TunnelKind::Intercepted);
-    if stream.get_ref().1.alpn_protocol() == Some(ALPN_H2) {
-        http2(engine, client, destination, stream).await;
-    } else {
-        http1(engine, client, destination, stream).await;
-    }
+    served.await;
     drop(dialling);
     Ok(())
+}
+
+/// Serves the HTTP that the handshake chose.
+fn http<'a>(
+    engine: &'a Arc<Engine>,
+    client: &'a Arc<Client>,
+    destination: Destination,
+    stream: TlsStream<Stream>,
+) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
+    if stream.get_ref().1.alpn_protocol() == Some(ALPN_H2) {
+        Box::pin(http2(engine, client, destination, stream))
+    } else {
+        Box::pin(http1(engine, client, destination, stream))
+    }
 }
 
 /// Has a connection to the origin made, unless there is one. It is given up when what is returned is dropped.
@@ -104,35 +123,52 @@ pub async fn plain(engine: &Arc<Engine>, client: &Arc<Client>, destination: Dest
     http1(engine, client, destination, stream).await;
 }
 
-async fn http1<S>(engine: &Arc<Engine>, client: &Arc<Client>, destination: Destination, stream: S)
+/// The connection is made here and boxed, for a future has each of its arguments twice once they have moved on.
+fn http1<'a, S>(
+    engine: &'a Arc<Engine>,
+    client: &'a Arc<Client>,
+    destination: Destination,
+    stream: S,
+) -> impl Future<Output = ()> + Send + 'a
 where
     S: AsyncRead + AsyncWrite + Socket + Unpin + Send + 'static,
 {
     let stream = Paced::new(stream, &client.link, &engine.settings).watched();
     let builder = http1_server(&engine.settings, &stream, engine.settings.inner_head_timeout);
-    let service = service_fn(|request| answer(engine, client, &destination, request));
-    let served = builder.serve_connection(TokioIo::new(stream), service).with_upgrades();
-    if let Some(served) = client.link.while_whole(served).await {
-        ended(client.connection, served);
+    let service = service_fn(move |request| answer(engine, client, &destination, request));
+    let served = Box::pin(builder.serve_connection(TokioIo::new(stream), service).with_upgrades());
+    async move {
+        if let Some(served) = client.link.while_whole(served).await {
+            ended(client.connection, served);
+        }
     }
 }
 
-async fn http2<S>(engine: &Arc<Engine>, client: &Arc<Client>, destination: Destination, stream: S)
+/// As [`http1`].
+fn http2<'a, S>(
+    engine: &'a Arc<Engine>,
+    client: &'a Arc<Client>,
+    destination: Destination,
+    stream: S,
+) -> impl Future<Output = ()> + Send + 'a
 where
     S: AsyncRead + AsyncWrite + Socket + Unpin + Send + 'static,
 {
-    // Each stream is a task of its own, so what it needs is its own too.
-    let (engine, client) = (Arc::clone(engine), Arc::clone(client));
-    let (connection, link) = (client.connection, Arc::clone(&client.link));
     let (first, idle) = (engine.settings.inner_head_timeout, engine.settings.client_idle_timeout);
-    let stream = Paced::new(stream, &link, &engine.settings);
+    let stream = Paced::new(stream, &client.link, &engine.settings);
     let builder = http2_server(&engine.settings);
-    let service = service_fn(move |request| answer(&engine, &client, &destination, request));
-    let served = builder.serve_connection(TokioIo::new(stream), service);
-    tokio::select! {
-        served = link.while_whole(served) => ended(connection, served.unwrap_or(Ok(()))),
-        // hyper has no bound for a client that says nothing after its handshake, or nothing more.
-        () = link.unused(first, idle) => {}
+    let service = {
+        // Each stream is a task of its own, so what it needs is its own too.
+        let (engine, client) = (Arc::clone(engine), Arc::clone(client));
+        service_fn(move |request| answer(&engine, &client, &destination, request))
+    };
+    let served = Box::pin(builder.serve_connection(TokioIo::new(stream), service));
+    async move {
+        tokio::select! {
+            served = client.link.while_whole(served) => ended(client.connection, served.unwrap_or(Ok(()))),
+            // hyper has no bound for a client that says nothing after its handshake, or nothing more.
+            () = client.link.unused(first, idle) => {}
+        }
     }
 }
 
@@ -144,7 +180,8 @@ fn answer(
 ) -> impl Future<Output = Result<Response<ResponseBody>, Infallible>> + use<> {
     let inbound =
         Inbound { connection: client.connection, link: Arc::clone(&client.link), tunnel: Some(destination.clone()) };
-    let response = forward(Arc::clone(engine), inbound, request);
+    // Boxed: hyper keeps the room for it while a connection is idle.
+    let response = Box::pin(forward(Arc::clone(engine), inbound, request));
     async move { Ok(response.await) }
 }
 

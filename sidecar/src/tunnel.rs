@@ -39,6 +39,8 @@ pub async fn serve(engine: Arc<Engine>, client: Arc<Client>, destination: Destin
     let (mut stream, ahead) = parts.io.into_inner().into_parts();
     let mut first = BytesMut::from(&parts.read_buf[..]);
     first.unsplit(ahead);
+    // The buffer of the CONNECT's head would otherwise live as long as the tunnel.
+    drop(parts.read_buf);
     let read = timeout(engine.settings.handshake_timeout, first_bytes(&mut stream, &mut first)).await;
     let failure = match read {
         // Nobody loses anything when an unused tunnel ends.
@@ -80,7 +82,7 @@ async fn choose(
         return match https.as_deref().map(|rule| rule.tls) {
             Some(Tls::Passthrough { ech }) => {
                 let _open = engine.metrics.tunnel(TunnelKind::Passthrough);
-                passthrough::serve(engine, client, &destination, ech, first, stream).await
+                Box::pin(passthrough::serve(engine, client, &destination, ech, first, stream)).await
             }
             None if !audited => Err(Code::UnknownProtocol.into()),
             Some(Tls::Intercept) | None => {
@@ -93,7 +95,7 @@ async fn choose(
     }
     if (http.is_some() || audited) && first[0].is_ascii_alphabetic() {
         destination.scheme = Scheme::Http;
-        intercept::plain(engine, client, destination, Rewind::new(first, stream)).await;
+        Box::pin(intercept::plain(engine, client, destination, Rewind::new(first, stream))).await;
         return Ok(());
     }
     close(stream).await;

@@ -195,8 +195,9 @@ impl Upstream {
     ) -> Result<Channel, Failure> {
         self.make_room();
         let timeout = self.limits.handshake_timeout;
-        let made = connect::connect(&self.dialer, destination, profile, want, timeout, &self.metrics).await;
-        match made {
+        // Boxed, for most requests find a connection, and each would carry the state of making one.
+        let made = Box::pin(connect::connect(&self.dialer, destination, profile, want, timeout, &self.metrics));
+        match made.await {
             Ok(made) => Ok(group.adopt(made, want)),
             Err(failure) => {
                 if failure.code == Code::Overloaded {
