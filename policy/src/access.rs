@@ -82,12 +82,6 @@ impl Access {
         &self.deny
     }
 
-    /// Whether every request is allowed: there are no lists.
-    #[must_use]
-    pub fn is_unrestricted(&self) -> bool {
-        self.allow.is_none() && self.deny.is_empty()
-    }
-
     /// Whether paths are judged: some entry has them.
     pub(crate) fn judges_paths(&self) -> bool {
         self.judges_paths

@@ -13,12 +13,10 @@ use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use rustls::server::Acceptor;
 use sandgate_policy::destination::Destination;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::oneshot;
 use tokio::time::timeout;
-use tokio_rustls::LazyConfigAcceptor;
+use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use crate::ahead::Socket;
@@ -32,7 +30,6 @@ use crate::proxy::{Client, http1_server};
 use crate::refusal::Code;
 use crate::settings::Settings;
 use crate::tunnel::Stream;
-use crate::upstream::profile::Profile;
 use crate::upstream::tls::ALPN_H2;
 
 /// What a client may have in flight on one stream. It is in the same pod, so round trips are short.
@@ -43,8 +40,7 @@ const CONNECTION_WINDOW: u32 = 32 * STREAM_WINDOW;
 /// hundred streams and read none of them.
 const SEND_BUFFER: usize = 16 * 1024;
 
-/// Serves a tunnel whose first bytes are TLS. `ahead` is how the origin is reached where every request that can come is
-/// allowed: it is dialled then while the handshake goes on.
+/// Serves a tunnel whose first bytes are TLS.
 ///
 /// # Errors
 /// The code of a handshake that failed, or for which there is no certificate.
@@ -52,24 +48,15 @@ pub async fn tls(
     engine: &Arc<Engine>,
     client: &Arc<Client>,
     destination: Destination,
-    ahead: Option<Arc<Profile>>,
     stream: Stream,
 ) -> Result<(), Code> {
     let config = engine.leaves.server_config(&destination.host).map_err(|error| {
         tracing::error!(%error, host = %destination.host, "no certificate");
         Code::NoCertificate
     })?;
-    // Until the tunnel ends; what is dialled for it is given up then.
-    let mut dialling = None;
     // Each phase is boxed: a tunnel is idle for most of its life, and would carry the state of its handshake to the end.
     let served = {
-        let handshake = Box::pin(async {
-            let hello = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
-            // From here on there is a client that speaks TLS, to this host.
-            hello
-                .into_stream_with(config, |_| dialling = ahead.map(|profile| dial(engine, &destination, profile)))
-                .await
-        });
+        let handshake = Box::pin(TlsAcceptor::from(config).accept(stream));
         let stream = match timeout(engine.settings.handshake_timeout, handshake).await {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) if leaf::is_sni_mismatch(&error) => return Err(Code::SniMismatch),
@@ -83,7 +70,6 @@ pub async fn tls(
     };
     let _open = engine.metrics.tunnel(TunnelKind::Intercepted);
     served.await;
-    drop(dialling);
     Ok(())
 }
 
@@ -99,22 +85,6 @@ fn http<'a>(
     } else {
         Box::pin(http1(engine, client, destination, stream))
     }
-}
-
-/// Has a connection to the origin made, unless there is one. It is given up when what is returned is dropped.
-fn dial(engine: &Arc<Engine>, destination: &Destination, profile: Arc<Profile>) -> Option<oneshot::Sender<()>> {
-    if !engine.upstream.lacks(destination, &profile) {
-        return None;
-    }
-    let (dialling, given_up) = oneshot::channel();
-    let (engine, destination) = (Arc::clone(engine), destination.clone());
-    tokio::spawn(async move {
-        tokio::select! {
-            () = engine.upstream.prepare(&destination, &profile) => {}
-            _ = given_up => {}
-        }
-    });
-    Some(dialling)
 }
 
 /// Serves a tunnel whose first bytes are plain HTTP.

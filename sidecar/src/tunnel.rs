@@ -86,10 +86,8 @@ async fn choose(
             }
             None if !audited => Err(Code::UnknownProtocol.into()),
             Some(Tls::Intercept) | None => {
-                let rule = https.filter(|rule| rule.access.is_unrestricted());
-                let ahead = rule.map(|rule| snapshot.profile(Some(&rule.id)));
                 drop(snapshot);
-                Ok(intercept::tls(engine, client, destination, ahead, Rewind::new(first, stream)).await?)
+                Ok(intercept::tls(engine, client, destination, Rewind::new(first, stream)).await?)
             }
         };
     }

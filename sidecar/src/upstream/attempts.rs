@@ -47,6 +47,16 @@ pub(super) async fn connect_first(
     let mut last_error = None;
     let mut next_attempt = Instant::now();
     loop {
+        // Not by the timer, which is late by up to a millisecond even where there is nothing to wait for.
+        if waiting.len() > 0 && next_attempt <= Instant::now() {
+            next_attempt = Instant::now() + ATTEMPT_DELAY;
+            let place = spare.take().or_else(|| Arc::clone(places).try_acquire_owned().ok());
+            if let Some(place) = place
+                && let Some(address) = waiting.next()
+            {
+                attempts.spawn(async move { (address, place, TcpStream::connect(address).await) });
+            }
+        }
         tokio::select! {
             biased;
             Some(ended) = attempts.join_next() => match ended {
@@ -59,13 +69,7 @@ pub(super) async fn connect_first(
                 Err(_) => {}
             },
             () = sleep_until(deadline) => return Err(Failure::new(Code::ConnectTimeout, "no connection in time")),
-            () = sleep_until(next_attempt), if waiting.len() > 0 => {
-                next_attempt = Instant::now() + ATTEMPT_DELAY;
-                let place = spare.take().or_else(|| Arc::clone(places).try_acquire_owned().ok());
-                let Some(place) = place else { continue };
-                let Some(address) = waiting.next() else { continue };
-                attempts.spawn(async move { (address, place, TcpStream::connect(address).await) });
-            }
+            () = sleep_until(next_attempt), if waiting.len() > 0 => {}
         }
         if attempts.is_empty() && waiting.len() == 0 {
             let error = last_error.unwrap_or_else(|| io::Error::other("no attempt was made"));

@@ -71,11 +71,10 @@ pub struct Http2Connection {
 }
 
 impl Http2Connection {
-    /// Takes one of the streams that the origin allows, if one is free. Until the origin has said how many those are, it is
-    /// one.
+    /// Takes one of the streams that the origin allows, if one is free. A new connection has its first one taken.
     pub fn reserve(&self) -> bool {
         let limit = match self.driver.max_streams() {
-            NOT_SAID_YET if self.is_settling() => 1,
+            NOT_SAID_YET if self.is_settling() => return false,
             NOT_SAID_YET => INITIAL_STREAMS,
             limit => limit,
         };

@@ -136,35 +136,6 @@ impl Upstream {
         }
     }
 
-    /// Whether a request to `destination` would have to wait for a connection, and nobody knows that the origin needs one
-    /// for each request.
-    #[must_use]
-    pub fn lacks(&self, destination: &Destination, profile: &Profile) -> bool {
-        let key = Key { destination: destination.clone(), profile: profile.id };
-        self.lock().get(&key).is_none_or(|group| group.lacks_connections())
-    }
-
-    /// Makes a connection that a request is about to need, unless there is one or somebody makes one.
-    pub async fn prepare(&self, destination: &Destination, profile: &Profile) {
-        let group = self.group(destination, profile);
-        let Ok(_alone) = group.connecting.try_lock() else { return };
-        if !group.lacks_connections() {
-            return;
-        }
-        match self.connect(&group, destination, profile, Want::Any).await {
-            Ok(Channel::Http1(mut lease)) => {
-                // Whoever waits finds it only when it is ready.
-                if lease.connection.sender.ready().await.is_ok() {
-                    lease.recycle();
-                }
-            }
-            Ok(Channel::Http2(_)) => {}
-            Err(Failure { code, detail, .. }) => {
-                tracing::debug!(code = code.as_str(), %detail, host = %destination.host, "not dialled ahead");
-            }
-        }
-    }
-
     /// Takes a connection to an origin that somebody else made, without TLS, and keeps it for a request.
     ///
     /// # Errors
@@ -179,9 +150,8 @@ impl Upstream {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let made = connect::http1(stream, peer, &self.metrics).await?;
-        if let Channel::Http1(lease) = self.group(destination, profile).adopt(made, Want::Any) {
-            lease.recycle();
+        if let Made::Http1(connection) = connect::http1(stream, peer, &self.metrics).await? {
+            self.group(destination, profile).keep(connection);
         }
         Ok(())
     }
@@ -317,12 +287,6 @@ impl Group {
             return Reuse::Settle;
         }
         state.missing(self.limits.http2)
-    }
-
-    fn lacks_connections(&self) -> bool {
-        let state = self.lock();
-        let lives = |connection: &Arc<Http2Connection>| !connection.is_closed();
-        !state.speaks_http1 && state.idle.is_empty() && !state.http2.iter().any(lives)
     }
 
     fn keep(&self, connection: Http1Connection) {

@@ -8,7 +8,6 @@ mod beside;
 mod certificates;
 mod combinations;
 mod connect;
-mod dialled_ahead;
 mod early;
 mod fields;
 mod gone;
