@@ -177,6 +177,16 @@ impl Sidecar {
         self.status_kib("VmRSS:")
     }
 
+    /// Its resident memory without pages of files in KiB: what it can give back. Of its program, more is resident the more
+    /// of it has run.
+    ///
+    /// # Panics
+    /// Where it does not run any more.
+    #[must_use]
+    pub fn own_rss_kib(&self) -> u64 {
+        self.status_kib("RssAnon:")
+    }
+
     /// The most resident memory that it ever had, in KiB.
     ///
     /// # Panics
