@@ -59,10 +59,11 @@ impl Run<'_> {
     }
 
     fn machine(&self) -> anyhow::Result<String> {
-        let processor = fs::read_to_string("/proc/cpuinfo")?;
-        let processor = processor.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or(": unknown");
+        let processors = fs::read_to_string("/proc/cpuinfo")?;
+        // Not those that this process may use, which is one.
+        let cores = processors.lines().filter(|line| line.starts_with("processor")).count();
+        let processor = processors.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or(": unknown");
         let kernel = fs::read_to_string("/proc/sys/kernel/osrelease")?;
-        let cores = std::thread::available_parallelism()?;
         let versions: Vec<_> = self
             .products
             .iter()
