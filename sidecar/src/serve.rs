@@ -6,7 +6,6 @@ use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
-use std::thread;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, anyhow};
@@ -423,12 +422,11 @@ async fn sweep(engine: Arc<Engine>) {
     }
 }
 
-/// mimalloc gives free pages back when a large block is freed or a thread ends; after a burst neither may happen. A
-/// thread's end looks through all that it has. A large block's only where mimalloc noted that something waits, and two
-/// threads that free at the same moment can lose that note for good (3.3.2).
+/// After a burst mimalloc keeps what is free: it looks through it with every so many thousand allocations, and there may be
+/// none for long. Before it says that there is no memory, though, it gives back all that it can (3.3.2,
+/// `_mi_malloc_generic`): of this thread's pages those that are empty, and of the whole process what waits to be given
+/// back. So this asks for more than an address space has.
 fn give_memory_back() {
-    let ended = thread::Builder::new().name("memory".to_owned()).spawn(|| drop(hint::black_box(Box::new(0_u8))));
-    if let Err(error) = ended {
-        tracing::debug!(%error, "no thread to give memory back; the next sweep tries again");
-    }
+    let refused = hint::black_box(Vec::<u8>::new()).try_reserve_exact(isize::MAX.unsigned_abs() / 2);
+    debug_assert!(refused.is_err(), "so much memory can't be had");
 }
