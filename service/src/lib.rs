@@ -2,6 +2,7 @@
 //!
 //! Nothing here knows of policies, pods or certificates, and nothing here decides who may go where.
 
+pub mod backlog;
 pub mod command_line;
 pub mod ends;
 pub mod health_port;

@@ -8,11 +8,11 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
-use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use prometheus::IntCounter;
+use sandgate_service::backlog::{Sender, backlog};
 
 pub use record::{Kind, LoggedPath, Record, Verdict, WholePath};
 pub(crate) use record::{MAX_METHOD_BYTES, MAX_PATH_BYTES, VERSION};
@@ -66,13 +66,13 @@ pub struct AuditSettings {
 pub struct Audit(Arc<Shared>);
 
 struct Shared {
-    queue: Option<SyncSender<Entry>>,
+    queue: Option<Sender<Entry>>,
     most_refusals: usize,
     progress: Arc<Progress>,
     observer: Option<Observer>,
 }
 
-/// A record and when it was made. Boxed, because the queue reserves the size of an entry for each place in it.
+/// A record and when it was made. Boxed, because the queue has places in blocks, whose first is never given back.
 struct Entry {
     time: SystemTime,
     record: Box<Record>,
@@ -94,7 +94,7 @@ impl Audit {
         let places = settings.queue.max(1);
         let queue = match open(&settings.output)? {
             Some(file) => {
-                let (sender, receiver) = sync_channel(places);
+                let (sender, receiver) = backlog(places);
                 let writer = Writer::new(file, settings.identity, Arc::clone(&progress));
                 std::thread::Builder::new().name("audit".into()).spawn(move || writer.run(&receiver))?;
                 Some(sender)

@@ -3,7 +3,6 @@
 
 use std::io::{self, ErrorKind, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -13,6 +12,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::LogFormat;
+use crate::backlog::{Receiver, Sender, backlog};
 
 /// The pause before an output that is not ready is tried again: a pipe that somebody set to non-blocking.
 const NOT_READY: Duration = Duration::from_millis(20);
@@ -20,7 +20,7 @@ const NOT_READY: Duration = Duration::from_millis(20);
 /// Takes lines for the thread that writes them. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Queue {
-    lines: SyncSender<Vec<u8>>,
+    lines: Sender<Vec<u8>>,
     progress: Arc<Progress>,
 }
 
@@ -41,7 +41,7 @@ impl Queue {
         format: LogFormat,
         waiting: usize,
     ) -> anyhow::Result<Self> {
-        let (sender, lines) = sync_channel(waiting);
+        let (sender, lines) = backlog(waiting);
         let progress = Arc::new(Progress::default());
         let shared = Arc::clone(&progress);
         let writer = thread::Builder::new().name("log".to_owned());
@@ -74,7 +74,7 @@ impl Write for Queue {
 }
 
 fn write(mut output: impl Write, format: LogFormat, lines: &Receiver<Vec<u8>>, progress: &Progress) {
-    while let Ok(line) = lines.recv() {
+    while let Some(line) = lines.recv() {
         let lost = progress.lost.swap(0, Ordering::AcqRel);
         // An output that fails has no reader: its lines are nobody's loss.
         if lost > 0 {
@@ -116,14 +116,14 @@ fn loss(format: LogFormat, lost: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc::{Sender, channel};
+    use std::sync::mpsc::{self, channel};
 
     use super::*;
 
     /// A pipe whose reader takes a line when it is told to.
     struct Pipe {
-        reads: Receiver<()>,
-        read: Sender<String>,
+        reads: mpsc::Receiver<()>,
+        read: mpsc::Sender<String>,
     }
 
     impl Write for Pipe {
@@ -138,7 +138,7 @@ mod tests {
         }
     }
 
-    fn behind_a_pipe(waiting: usize) -> (Queue, Sender<()>, Receiver<String>) {
+    fn behind_a_pipe(waiting: usize) -> (Queue, mpsc::Sender<()>, mpsc::Receiver<String>) {
         let ((reads, told), (read, lines)) = (channel(), channel());
         (Queue::start(Pipe { reads: told, read }, LogFormat::Json, waiting).unwrap(), reads, lines)
     }

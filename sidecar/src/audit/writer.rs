@@ -4,11 +4,11 @@
 use std::fs::File;
 use std::io::{self, ErrorKind, Write};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use prometheus::IntCounter;
+use sandgate_service::backlog::Receiver;
 
 use super::record::write_line;
 use super::{Entry, Identity};
@@ -115,11 +115,11 @@ impl Writer {
 
     /// Writes until nobody can record any more, and everything is written.
     pub(super) fn run(mut self, queue: &Receiver<Entry>) {
-        while let Ok(entry) = queue.recv() {
+        while let Some(entry) = queue.recv() {
             self.append(&entry);
             let mut records = 1;
             while self.batch.len() < BATCH_BYTES {
-                let Ok(entry) = queue.try_recv() else { break };
+                let Some(entry) = queue.try_recv() else { break };
                 self.append(&entry);
                 records += 1;
             }
