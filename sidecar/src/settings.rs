@@ -132,7 +132,7 @@ table::settings! {
         refused_body_timeout: Duration = "5s", "TIME", one(value::duration);
         /// An unused connection to an origin. Many servers close theirs after 60 s or more, and a request should not meet
         /// that moment.
-        pool_idle_timeout: Duration = "60s", "TIME", one(value::duration);
+        pool_idle_timeout: Duration = "45s", "TIME", one(value::duration);
         /// TCP keepalive of every connection. WebSockets and passthrough tunnels have no idle end, so this is what
         /// finds a dead peer. From 4s to 9h.
         tcp_keepalive: Duration = "60s", "TIME", one(value::keepalive);
@@ -158,8 +158,9 @@ table::settings! {
         /// Streams that a client may have open in one HTTP/2 connection. At most 2,147,483,647 (RFC 9113
         /// 5.1.1).
         max_streams: usize = "200", "N", one(value::count::<0x7fff_ffff>);
-        /// Unused connections kept for one origin. At most 100,000.
-        pool_per_host: usize = "8", "N", one(value::count::<100_000>);
+        /// Unused connections kept for one origin: what as many requests at once need, without a handshake for each. At
+        /// most 100,000.
+        pool_per_host: usize = "64", "N", one(value::count::<100_000>);
         /// Unused connections kept in all. Each costs a TLS session's memory. At most 100,000.
         pool_size: usize = "128", "N", one(value::count::<100_000>);
         /// HTTP/2 connections opened to one origin when the first has no stream free. At most 100,000.
