@@ -4,7 +4,8 @@
 //! A handshake that fails ends the tunnel. It never becomes a passthrough.
 
 use std::convert::Infallible;
-use std::future::Future;
+use std::future::{Future, poll_fn};
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -13,6 +14,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use rustls::ProtocolVersion;
 use sandgate_policy::destination::Destination;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
@@ -23,6 +25,7 @@ use crate::ahead::Socket;
 use crate::body::ResponseBody;
 use crate::engine::{Engine, Inbound};
 use crate::forward::forward;
+use crate::held::Held;
 use crate::leaf;
 use crate::metrics::TunnelKind;
 use crate::pace::Paced;
@@ -56,7 +59,7 @@ pub async fn tls(
     })?;
     // Each phase is boxed: a tunnel is idle for most of its life, and would carry the state of its handshake to the end.
     let served = {
-        let handshake = Box::pin(TlsAcceptor::from(config).accept(stream));
+        let handshake = Box::pin(handshake(TlsAcceptor::from(config), stream));
         let stream = match timeout(engine.settings.handshake_timeout, handshake).await {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) if leaf::is_sni_mismatch(&error) => return Err(Code::SniMismatch),
@@ -73,12 +76,32 @@ pub async fn tls(
     Ok(())
 }
 
+/// Shakes hands. What the client need not wait for is sent with the first response.
+async fn handshake(acceptor: TlsAcceptor, stream: Stream) -> io::Result<TlsStream<Held<Stream>>> {
+    match acceptor.accept(Held::new(stream)).into_fallible().await {
+        Ok(mut stream) => {
+            let (held, tls) = stream.get_mut();
+            if tls.protocol_version() != Some(ProtocolVersion::TLSv1_3) {
+                // It ends with our Finished (RFC 5246 7.3).
+                poll_fn(|context| Pin::new(&mut *held).poll_release(context)).await?;
+            }
+            held.end_handshake();
+            Ok(stream)
+        }
+        Err((error, mut held)) => {
+            // The alert says why; the client may be gone.
+            let _ = poll_fn(|context| Pin::new(&mut held).poll_release(context)).await;
+            Err(error)
+        }
+    }
+}
+
 /// Serves the HTTP that the handshake chose.
 fn http<'a>(
     engine: &'a Arc<Engine>,
     client: &'a Arc<Client>,
     destination: Destination,
-    stream: TlsStream<Stream>,
+    stream: TlsStream<Held<Stream>>,
 ) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
     if stream.get_ref().1.alpn_protocol() == Some(ALPN_H2) {
         Box::pin(http2(engine, client, destination, stream))

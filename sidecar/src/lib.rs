@@ -18,6 +18,7 @@ pub mod expect;
 pub mod fields;
 pub mod file;
 pub mod forward;
+pub mod held;
 pub mod intercept;
 pub mod leaf;
 pub mod learn;

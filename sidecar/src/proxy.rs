@@ -15,7 +15,7 @@ use sandgate_policy::destination::Destination;
 use sandgate_policy::{Addition, ConnectVerdict, Outcome};
 use sandgate_service::watches;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::sleep;
 
@@ -31,7 +31,7 @@ use crate::refusal::{Code, Form, Refusal};
 use crate::settings::Settings;
 use crate::target;
 use crate::tunnel;
-use crate::upstream::socket::keep_alive;
+use crate::upstream::socket::set_options;
 
 /// The pause after an accept that failed because something ran out: long enough for connections to end.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
@@ -69,12 +69,19 @@ impl Drop for Client {
 
 /// Accepts connections until the task is dropped. `places` bounds how many are served at once; more wait unaccepted.
 pub async fn serve(engine: Arc<Engine>, listener: TcpListener, places: Arc<Semaphore>) {
+    let keepalive = engine.settings.tcp_keepalive;
+    // Linux gives them to each connection, which saves four system calls there; other kernels may not.
+    set_options(&listener, keepalive);
+    let mut are_inherited = None;
     loop {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, _)) => {
+                if !*are_inherited.get_or_insert_with(|| stream.nodelay().unwrap_or(false)) {
+                    set_options(&stream, keepalive);
+                }
                 let client = Arc::new(Client::new(&engine, place));
-                tokio::spawn(connection(Arc::clone(&engine), stream, client));
+                tokio::spawn(speak(Arc::clone(&engine), stream, client));
             }
             Err(error) => {
                 // A client that is gone already is no trouble; being out of descriptors passes when others end.
@@ -87,14 +94,6 @@ pub async fn serve(engine: Arc<Engine>, listener: TcpListener, places: Arc<Semap
             }
         }
     }
-}
-
-async fn connection(engine: Arc<Engine>, stream: TcpStream, client: Arc<Client>) {
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "a client's connection goes on with Nagle's algorithm");
-    }
-    keep_alive(&stream, engine.settings.tcp_keepalive);
-    speak(engine, stream, client).await;
 }
 
 /// Speaks HTTP with a client to the end of its connection, or until a tunnel takes it over.

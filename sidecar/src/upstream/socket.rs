@@ -2,6 +2,7 @@
 //! without giving back the other.
 
 use std::io::{self, IoSlice};
+use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -25,21 +26,27 @@ impl Socket {
     /// there.
     pub fn configure(&self, keepalive: Duration) {
         let Self::Tcp(stream, _) = self else { return };
-        // Without it the first response of a tunnel waits for a delayed ACK, some 40 ms.
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "a connection to an origin goes on with Nagle's algorithm");
-        }
-        keep_alive(stream, keepalive);
+        set_options(stream, keepalive);
     }
+}
+
+/// Has small writes sent at once, and TCP ask a silent peer whether it is still there, first after `keepalive`. A
+/// connection on which that can't be set goes on without.
+pub fn set_options(socket: &impl AsFd, keepalive: Duration) {
+    // Without it the first response of a tunnel waits for a delayed ACK, some 40 ms.
+    if let Err(error) = SockRef::from(socket).set_tcp_nodelay(true) {
+        tracing::debug!(%error, "a connection goes on with Nagle's algorithm");
+    }
+    keep_alive(socket, keepalive);
 }
 
 /// Lets TCP ask a silent peer whether it is still there, first after `idle`. A connection on which that can't be set
 /// goes on without.
-pub fn keep_alive(stream: &TcpStream, idle: Duration) {
+fn keep_alive(socket: &impl AsFd, idle: Duration) {
     // The option counts whole seconds, and takes no zero.
     let interval = (idle / 4).max(Duration::from_secs(1));
     let options = TcpKeepalive::new().with_time(idle).with_interval(interval);
-    if let Err(error) = SockRef::from(stream).set_tcp_keepalive(&options) {
+    if let Err(error) = SockRef::from(socket).set_tcp_keepalive(&options) {
         tracing::debug!(%error, ?idle, "a connection goes on without keepalive");
     }
 }
