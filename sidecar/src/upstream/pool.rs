@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use sandgate_policy::destination::Destination;
@@ -40,6 +40,8 @@ struct PoolLimits {
     /// HTTP/2 connections to one destination: one is the rule, more are for origins that allow few streams.
     http2: usize,
     idle_count: Arc<AtomicUsize>,
+    /// Where the longest idle one is found.
+    groups: Weak<Groups>,
     /// Sockets that may be opened yet. Where there is none, somebody may be waiting for one.
     places: Arc<Semaphore>,
 }
@@ -49,8 +51,11 @@ pub struct Upstream {
     dialer: Dialer,
     metrics: Arc<Metrics>,
     limits: PoolLimits,
-    groups: Mutex<HashMap<Key, Arc<Group>>>,
+    groups: Arc<Groups>,
 }
+
+/// Locked before the state of any group.
+type Groups = Mutex<HashMap<Key, Arc<Group>>>;
 
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct Key {
@@ -62,6 +67,7 @@ impl Upstream {
     /// A pool over `dialer`, bounded as `settings` say.
     #[must_use]
     pub fn new(dialer: Dialer, settings: &Settings, metrics: Arc<Metrics>) -> Self {
+        let groups = Arc::<Groups>::default();
         let limits = PoolLimits {
             handshake_timeout: settings.handshake_timeout,
             idle: settings.pool_idle_timeout,
@@ -69,9 +75,10 @@ impl Upstream {
             http1_idle_in_all: settings.pool_size,
             http2: settings.pool_h2_connections,
             idle_count: Arc::default(),
+            groups: Arc::downgrade(&groups),
             places: Arc::clone(dialer.places()),
         };
-        Self { dialer, metrics, limits, groups: Mutex::new(HashMap::new()) }
+        Self { dialer, metrics, limits, groups }
     }
 
     /// Connects an opaque tunnel to its origin. The pool keeps nothing of it.
@@ -228,21 +235,47 @@ struct GroupState {
     failed: Option<(Instant, Failure)>,
 }
 
+/// In the order in which they became idle.
 struct Idle {
     connection: Http1Connection,
     since: Instant,
     _counted: Counted,
 }
 
-/// An idle connection's place among those that the pool may keep.
+/// An idle connection's place among those that the pool may keep, and in the metrics.
 struct Counted {
-    all: Arc<AtomicUsize>,
+    _place: IdlePlace,
     _metric: Open,
 }
 
-impl Drop for Counted {
+struct IdlePlace(Arc<AtomicUsize>);
+
+impl Drop for IdlePlace {
     fn drop(&mut self) {
-        self.all.fetch_sub(1, Ordering::AcqRel);
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+impl PoolLimits {
+    /// A place for one more idle connection, if there is one.
+    fn count_idle(&self) -> Option<IdlePlace> {
+        let more = |idle| (idle < self.http1_idle_in_all).then_some(idle + 1);
+        let counted = self.idle_count.fetch_update(Ordering::AcqRel, Ordering::Acquire, more);
+        counted.ok().map(|_| IdlePlace(Arc::clone(&self.idle_count)))
+    }
+
+    /// Makes a place. Without it, connections to hosts that nobody asks for any more would keep all others out.
+    fn close_longest_idle(&self) {
+        let Some(groups) = self.groups.upgrade() else { return };
+        let groups = groups.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = |group: &Arc<Group>| Some((group.lock().idle.first()?.since, Arc::clone(group)));
+        let longest = groups.values().filter_map(since).min_by_key(|(since, _)| *since);
+        if let Some((_, group)) = longest {
+            let mut state = group.lock();
+            if !state.idle.is_empty() {
+                state.idle.remove(0);
+            }
+        }
     }
 }
 
@@ -291,16 +324,18 @@ impl Group {
 
     fn keep(&self, connection: Http1Connection) {
         let limits = &self.limits;
-        let mut state = self.lock();
-        if state.idle.len() >= limits.http1_idle || limits.places.available_permits() == 0 {
+        if limits.places.available_permits() == 0 {
             return;
         }
-        let counted = limits.idle_count.fetch_update(Ordering::AcqRel, Ordering::Acquire, |idle| {
-            (idle < limits.http1_idle_in_all).then_some(idle + 1)
+        let counted = limits.count_idle().or_else(|| {
+            // One that was just used is likelier to be used again than any other.
+            limits.close_longest_idle();
+            limits.count_idle()
         });
-        if counted.is_ok() {
-            let all = Arc::clone(&limits.idle_count);
-            let counted = Counted { all, _metric: self.metrics.upstream_idle(Protocol::Http1) };
+        let Some(counted) = counted else { return };
+        let mut state = self.lock();
+        if state.idle.len() < limits.http1_idle {
+            let counted = Counted { _place: counted, _metric: self.metrics.upstream_idle(Protocol::Http1) };
             state.idle.push(Idle { connection, since: Instant::now(), _counted: counted });
         }
     }

@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::beside::{Beside, BesideRaw, DEADLINE, ORIGINS, VERSIONS, client, code, destination, replace, setup, uri};
+use crate::harness::Setup;
 
 #[tokio::test]
 async fn one_connection_serves_one_request_after_the_other() {
@@ -157,6 +158,36 @@ async fn no_more_unused_connections_are_kept_than_the_setting_says() {
     release_until_all_are_answered(&beside, open).await;
     let two_left = |connections: &[RecordedConnection]| connections.iter().filter(|it| !it.closed).count() == 2;
     beside.origin.wait_for_connections(DEADLINE, two_left).await;
+}
+
+#[tokio::test]
+async fn a_full_pool_closes_what_was_unused_for_longest_and_not_what_was_just_used() {
+    let ca = TestCa::new();
+    let mut origins = Vec::new();
+    for _ in 0..3 {
+        origins.push(Origin::builder().ca(&ca).protocols(Protocols::Http1).start().await);
+    }
+    let mut policy = String::new();
+    let mut arguments = vec!["--pool-size".to_owned(), "2".to_owned()];
+    for origin in &origins {
+        let id = format!("id: origin-{}", origin.port());
+        policy += &destination("origin.test", origin.port(), "").replace("id: origin", &id);
+        arguments.extend(["--resolve".to_owned(), format!("origin.test:{}:127.0.0.1", origin.port())]);
+    }
+    let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+    let setup = Setup::start(&ca, &policy, &arguments).await;
+    let get = async |origin: &Origin| {
+        client(&setup, origin.port(), "http/1.1").await.get(&uri(origin.port(), "/zen")).await.unwrap();
+    };
+    for origin in &origins {
+        get(origin).await;
+    }
+    let closed = |connections: &[RecordedConnection]| connections.iter().all(|connection| connection.closed);
+    origins[0].wait_for_connections(DEADLINE, closed).await;
+    for origin in &origins[1..] {
+        get(origin).await;
+        assert_eq!(origin.connections().len(), 1);
+    }
 }
 
 #[tokio::test]
