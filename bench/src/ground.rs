@@ -23,6 +23,8 @@ pub(crate) struct Ground {
     pub(crate) installed: PathBuf,
     /// The certificate that all proxies' leaves are signed by.
     pub(crate) ca_pem: String,
+    /// The certificate that the origin's is signed by.
+    pub(crate) origin_ca_pem: String,
     directory: TempDir,
     port: AtomicU16,
     _origin: Child,
@@ -49,7 +51,9 @@ impl Ground {
         let origin = start_origin(directory.path()).await?;
         let port = AtomicU16::new(FIRST_PORT);
         let peers = sources.join("peers");
-        Ok(Self { peers, installed: installed.to_owned(), ca_pem: ca.root_pem(), directory, port, _origin: origin })
+        let installed = installed.to_owned();
+        let (ca_pem, origin_ca_pem) = (ca.root_pem(), origin_ca.root_pem());
+        Ok(Self { peers, installed, ca_pem, origin_ca_pem, directory, port, _origin: origin })
     }
 
     /// A directory for one proxy, with all that it needs to know.

@@ -6,6 +6,7 @@
 #![allow(clippy::cast_precision_loss, reason = "figures of a benchmark")]
 
 mod column;
+mod floor;
 mod ground;
 mod instructions;
 mod load;
@@ -56,6 +57,7 @@ fn perform() -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["origin", directory] => runtime.block_on(origin::serve(Path::new(directory))),
+        ["tunnel", port] => runtime.block_on(floor::serve(port.parse().context("PORT")?)),
         ["instructions", path, count] => runtime.block_on(instructions::run(path, count.parse().context("COUNT")?)),
         ["all"] => runtime.block_on(all()),
         _ => bail!("usage: bench/run"),

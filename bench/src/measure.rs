@@ -114,7 +114,7 @@ async fn cost(peer: &Peer, column: Column, operation: Operation) -> anyhow::Resu
 
 /// One host after the other, so that none waits for another's.
 async fn new_hosts(peer: &Peer) -> anyhow::Result<Figures> {
-    ensure!(peer.product.mints(), "it shows one certificate for all hosts");
+    ensure!(peer.product.is_asked_for_new_hosts(), "it shows one certificate for all hosts");
     let tls = peer.route.tls(Protocol::Http1)?;
     let mut done = drive(&peer.route, &Operation::NewHost(tls, Protocol::Http1), 1, TIME).await?;
     let milliseconds = |time: Duration| time.as_secs_f64() * 1e3;
@@ -228,7 +228,7 @@ pub(crate) async fn memory(ground: &Ground, product: Product) -> anyhow::Result<
         tunnel.get(SMALL).await?;
         tunnels.push(tunnel);
     }
-    if product.mints() {
+    if product.is_asked_for_new_hosts() {
         drive(&peer.route, &Operation::NewHost(tls.clone(), http1), AT_ONCE, TIME).await?;
     }
     drive(&peer.route, &Operation::KeepAlive(tls, http1), MANY, TIME).await?;

@@ -36,8 +36,7 @@ fn answer(question: &[u8]) -> Option<Vec<u8>> {
     response.metadata.recursion_available = true;
     response.add_query(query.clone());
     let name = query.name().to_ascii();
-    let protocol = Protocol::ALL.into_iter().find(|protocol| name.starts_with(protocol.prefix()));
-    if let (Some(protocol), RecordType::A) = (protocol, query.query_type()) {
+    if let (Some(protocol), RecordType::A) = (Protocol::of(&name), query.query_type()) {
         response.add_answer(Record::from_rdata(query.name().clone(), 60, RData::A(A(protocol.origin()))));
     }
     response.to_vec().ok()

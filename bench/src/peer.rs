@@ -28,36 +28,51 @@ const LOOK: Duration = Duration::from_micros(500);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Product {
     Sandgate,
+    /// With Rust's own allocator, which is the C library's.
     Hudsucker,
     /// hudsucker once more: by how much its figures differ from the first one's is noise.
     Control,
+    /// With mimalloc, as Sandgate.
+    HudsuckerMimalloc,
     Squid,
     Envoy,
     Mitmproxy,
+    /// No product: what carries bytes and sees nothing of them.
+    Tunnel,
 }
 
 impl Product {
-    pub(crate) const ALL: [Self; 6] =
-        [Self::Sandgate, Self::Hudsucker, Self::Control, Self::Squid, Self::Envoy, Self::Mitmproxy];
+    pub(crate) const ALL: [Self; 8] = [
+        Self::Sandgate,
+        Self::Hudsucker,
+        Self::Control,
+        Self::HudsuckerMimalloc,
+        Self::Squid,
+        Self::Envoy,
+        Self::Mitmproxy,
+        Self::Tunnel,
+    ];
 
     /// The script that starts it.
     fn script(self) -> &'static str {
         match self {
             Self::Sandgate => "sandgate",
             Self::Hudsucker | Self::Control => "hudsucker",
+            Self::HudsuckerMimalloc => "hudsucker-mimalloc",
             Self::Squid => "squid",
             Self::Envoy => "envoy",
             Self::Mitmproxy => "mitmproxy",
+            Self::Tunnel => "tunnel",
         }
     }
 
     /// Whether it is somebody else's, and so one that targets are about.
     pub(crate) fn is_peer(self) -> bool {
-        !matches!(self, Self::Sandgate | Self::Control)
+        !matches!(self, Self::Sandgate | Self::Control | Self::Tunnel)
     }
 
-    /// Whether it makes a certificate for a host that it has not seen. Envoy shows one that it was given.
-    pub(crate) fn mints(self) -> bool {
+    /// Whether a host that it has not seen is news to it. Envoy shows all of them one certificate that it was given.
+    pub(crate) fn is_asked_for_new_hosts(self) -> bool {
         self != Self::Envoy
     }
 
@@ -79,9 +94,11 @@ impl fmt::Display for Product {
             Self::Sandgate => "Sandgate",
             Self::Hudsucker => "hudsucker",
             Self::Control => "hudsucker again",
+            Self::HudsuckerMimalloc => "hudsucker, mimalloc",
             Self::Squid => "Squid",
             Self::Envoy => "Envoy",
             Self::Mitmproxy => "mitmproxy",
+            Self::Tunnel => "a plain tunnel",
         })
     }
 }
@@ -110,7 +127,8 @@ impl Peer {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(errors).kill_on_drop(true);
         let child = command.spawn().with_context(|| format!("{product} can't be started"))?;
         let process = Process(child.id().context("it has ended already")?);
-        Ok(Self { product, route: Route::new(address, &ground.ca_pem)?, process, directory, child, address })
+        let trusted = if product == Product::Tunnel { &ground.origin_ca_pem } else { &ground.ca_pem };
+        Ok(Self { product, route: Route::new(address, trusted)?, process, directory, child, address })
     }
 
     /// Starts it, and waits until it listens.

@@ -20,9 +20,11 @@ fn colour(product: Product) -> &'static str {
         Product::Sandgate => "#1b6e3c",
         Product::Hudsucker => "#5b7fb4",
         Product::Control => "#a9bfdd",
+        Product::HudsuckerMimalloc => "#3e5c85",
         Product::Squid => "#c98b3d",
         Product::Envoy => "#8d6bb0",
         Product::Mitmproxy => "#b5606b",
+        Product::Tunnel => "#999999",
     }
 }
 

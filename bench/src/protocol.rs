@@ -33,6 +33,11 @@ impl Protocol {
         }
     }
 
+    /// That of the origin with such a host.
+    pub(crate) fn of(host: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|protocol| host.starts_with(protocol.prefix()))
+    }
+
     /// Where its origin listens.
     pub(crate) fn origin(self) -> Ipv4Addr {
         match self {

@@ -18,7 +18,8 @@ use hudsucker::{Body, HttpContext, HttpHandler, Proxy, RequestOrResponse};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use tokio::net::{TcpListener, TcpSocket};
 
-// Sandgate's allocator. hudsucker leaves it to its program, and this is a fast one: that makes it harder for us.
+// Sandgate's allocator, on request: hudsucker leaves it to its program.
+#[cfg(feature = "mimalloc")]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
