@@ -72,7 +72,7 @@ struct Shared {
     observer: Option<Observer>,
 }
 
-/// A record and when it was made. Boxed, because the queue has places in blocks, whose first is never given back.
+/// A record and when it was made. Boxed, because the queue has its places in blocks of many, of which one is always there.
 struct Entry {
     time: SystemTime,
     record: Box<Record>,

@@ -324,7 +324,9 @@ impl Group {
 
     fn keep(&self, connection: Http1Connection) {
         let limits = &self.limits;
-        if limits.places.available_permits() == 0 {
+        let has_room = |state: &GroupState| state.idle.len() < limits.http1_idle;
+        // Looked at before any other connection has to go for this one.
+        if limits.places.available_permits() == 0 || !has_room(&self.lock()) {
             return;
         }
         let counted = limits.count_idle().or_else(|| {
@@ -334,7 +336,7 @@ impl Group {
         });
         let Some(counted) = counted else { return };
         let mut state = self.lock();
-        if state.idle.len() < limits.http1_idle {
+        if has_room(&state) {
             let counted = Counted { _place: counted, _metric: self.metrics.upstream_idle(Protocol::Http1) };
             state.idle.push(Idle { connection, since: Instant::now(), _counted: counted });
         }

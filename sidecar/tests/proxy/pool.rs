@@ -160,22 +160,48 @@ async fn no_more_unused_connections_are_kept_than_the_setting_says() {
     beside.origin.wait_for_connections(DEADLINE, two_left).await;
 }
 
-#[tokio::test]
-async fn a_full_pool_closes_what_was_unused_for_longest_and_not_what_was_just_used() {
+/// Origins with HTTP/1.1, and a sidecar that may reach them all.
+async fn several(count: usize, arguments: &[&str]) -> (Vec<Origin>, Setup) {
     let ca = TestCa::new();
-    let mut origins = Vec::new();
-    for _ in 0..3 {
-        origins.push(Origin::builder().ca(&ca).protocols(Protocols::Http1).start().await);
-    }
-    let mut policy = String::new();
-    let mut arguments = vec!["--pool-size".to_owned(), "2".to_owned()];
-    for origin in &origins {
+    let (mut origins, mut policy) = (Vec::new(), String::new());
+    let mut all: Vec<_> = arguments.iter().map(ToString::to_string).collect();
+    for _ in 0..count {
+        let origin = Origin::builder().ca(&ca).protocols(Protocols::Http1).start().await;
         let id = format!("id: origin-{}", origin.port());
         policy += &destination("origin.test", origin.port(), "").replace("id: origin", &id);
-        arguments.extend(["--resolve".to_owned(), format!("origin.test:{}:127.0.0.1", origin.port())]);
+        all.extend(["--resolve".to_owned(), format!("origin.test:{}:127.0.0.1", origin.port())]);
+        origins.push(origin);
     }
-    let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
-    let setup = Setup::start(&ca, &policy, &arguments).await;
+    let all: Vec<_> = all.iter().map(String::as_str).collect();
+    let setup = Setup::start(&ca, &policy, &all).await;
+    (origins, setup)
+}
+
+#[tokio::test]
+async fn what_is_not_kept_itself_pushes_nothing_out() {
+    let (origins, setup) = several(2, &["--pool-size", "2", "--pool-per-host", "1"]).await;
+    let [quiet, busy] = &origins[..] else { panic!("there are two") };
+    client(&setup, quiet.port(), "http/1.1").await.get(&uri(quiet.port(), "/zen")).await.unwrap();
+    let mut open = JoinSet::new();
+    for _ in 0..4 {
+        let mut client = client(&setup, busy.port(), "http/1.1").await;
+        let target = uri(busy.port(), "/slow-body?pieces=1");
+        open.spawn(async move { client.get(&target).await.unwrap().status.as_u16() });
+    }
+    busy.wait_for_requests(4, DEADLINE).await;
+    while !open.is_empty() {
+        busy.release_event();
+        while open.try_join_next().is_some() {}
+        tokio::task::yield_now().await;
+    }
+    let one_left = |connections: &[RecordedConnection]| connections.iter().filter(|it| !it.closed).count() == 1;
+    busy.wait_for_connections(DEADLINE, one_left).await;
+    assert!(quiet.connections().iter().all(|connection| !connection.closed), "the other's is closed");
+}
+
+#[tokio::test]
+async fn a_full_pool_closes_what_was_unused_for_longest_and_not_what_was_just_used() {
+    let (origins, setup) = several(3, &["--pool-size", "2"]).await;
     let get = async |origin: &Origin| {
         client(&setup, origin.port(), "http/1.1").await.get(&uri(origin.port(), "/zen")).await.unwrap();
     };
