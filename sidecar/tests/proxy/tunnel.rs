@@ -4,7 +4,11 @@
 
 use sandgate_testkit::client::{Client, RawReply, read_all, tunnel, websocket};
 use sandgate_testkit::origin::{Origin, Protocols};
+use sandgate_testkit::raw_origin::RawConnection;
+use socket2::SockRef;
+use tokio::io::AsyncWriteExt as _;
 
+use crate::beside::{BesideRaw, stream};
 use crate::harness::{DEADLINE, Setup, allow, beside, beside_http1, resolve, send_and_end, status_of};
 
 const SSH: &[u8] = b"SSH-2.0-OpenSSH_9.9\r\n";
@@ -28,6 +32,24 @@ async fn in_tunnel(setup: &Setup, origin: &Origin, bytes: &[u8]) -> RawReply {
     let reply = read_all(&mut stream, DEADLINE).await;
     assert!(reply.closed, "the tunnel stays open after {bytes:?}");
     reply
+}
+
+#[tokio::test]
+async fn session_tickets_do_not_come_before_the_response() {
+    let never_answers = |mut connection: RawConnection| async move {
+        connection.read_head().await;
+        connection.until_closed().await;
+    };
+    let beside = BesideRaw::start(Protocols::Http1, &[], never_answers).await;
+    let mut stream = stream(&beside.setup, beside.origin.port()).await;
+    let request = format!("GET / HTTP/1.1\r\nHost: origin.test:{}\r\n\r\n", beside.origin.port());
+    stream.write_all(request.as_bytes()).await.unwrap();
+    beside.origin.wait_for_requests(1, DEADLINE).await;
+    // The handshake was over long before that; what came since would lie here.
+    let (socket, tls) = stream.get_ref();
+    assert_eq!(tls.protocol_version(), Some(rustls::ProtocolVersion::TLSv1_3));
+    let came = SockRef::from(socket).peek(&mut [std::mem::MaybeUninit::uninit(); 64]);
+    assert_eq!(came.unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
 }
 
 #[tokio::test]
