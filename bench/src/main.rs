@@ -69,11 +69,21 @@ async fn all() -> anyhow::Result<()> {
     let installed = std::env::var_os("BENCH").map(PathBuf::from).context("BENCH: where peers were installed")?;
     let rounds = std::env::var("ROUNDS").map_or(Ok(ROUNDS), |rounds| rounds.parse()).context("ROUNDS")?;
     ensure!(rounds > 0, "ROUNDS: at least one");
-    let ground = Arc::new(Ground::make(sources, &installed).await?);
     let choice = Choice::from_env();
+    let names = Column::ALL.map(|column| format!("  {column}")).join("\n");
+    ensure!(
+        Column::ALL.into_iter().any(|column| choice.has_column(column)),
+        "ONLY: in no name of a column; these are:\n{}",
+        names
+    );
+    let ground = Arc::new(Ground::make(sources, &installed).await?);
     let products: Vec<_> = Product::ALL.into_iter().filter(|product| product.version(&ground).is_some()).collect();
     let products: Vec<_> = products.into_iter().filter(|product| choice.has_product(*product)).collect();
-    ensure!(!products.is_empty(), "PEERS: no proxy of that name is installed");
+    ensure!(
+        !products.is_empty(),
+        "PEERS: no proxy of that name is installed; these can be: {}",
+        Product::ALL.map(|product| product.to_string()).join("; ")
+    );
     let mut bench = Bench { ground: Arc::clone(&ground), products, results: Results::default(), choice };
     bench.starts(rounds).await;
     bench.turns(rounds).await?;
