@@ -18,7 +18,7 @@ use crate::upstream::Upstream;
 /// The shared state of a running sidecar.
 pub struct Engine {
     /// As the operator gave them.
-    pub settings: Settings,
+    pub settings: Arc<Settings>,
     /// The policy in force, and what is open under it.
     pub enforcement: Arc<Enforcement>,
     /// Connections to origins.

@@ -4,7 +4,7 @@
 //! is severed then. Nothing here reads or writes.
 
 use std::future::Future;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ pub struct Link {
     severed: AtomicBool,
     sever: Notify,
     refused: AtomicBool,
+    reads: AtomicU64,
 }
 
 struct Requests {
@@ -39,6 +40,7 @@ impl Default for Link {
             severed: AtomicBool::new(false),
             sever: Notify::new(),
             refused: AtomicBool::new(false),
+            reads: AtomicU64::new(0),
         }
     }
 }
@@ -89,6 +91,17 @@ impl Link {
     #[must_use]
     pub fn is_refused(&self) -> bool {
         self.refused.load(Ordering::Relaxed)
+    }
+
+    /// Something was read of the client, or its end.
+    pub fn note_read(&self) {
+        self.reads.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often something was read.
+    #[must_use]
+    pub fn reads(&self) -> u64 {
+        self.reads.load(Ordering::Relaxed)
     }
 
     /// Ends the connection whatever it is doing.

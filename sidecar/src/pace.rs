@@ -9,7 +9,7 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use bytes::BytesMut;
 use hyper::rt::Timer;
 use pin_project_lite::pin_project;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
 use crate::ahead::{Ahead, Socket};
 use crate::link::Link;
@@ -28,7 +28,7 @@ pin_project! {
     pub struct Paced<S> {
         #[pin]
         stream: S,
-        reads: Arc<AtomicU64>,
+        settings: Arc<Settings>,
         stall: Stall,
         link: Arc<Link>,
         linger: Linger,
@@ -38,10 +38,9 @@ pin_project! {
 
 impl<S> Paced<S> {
     /// The stream of the client behind `link`.
-    pub fn new(stream: S, link: &Arc<Link>, settings: &Settings) -> Self {
-        let stall = Stall { limit: settings.client_read_timeout, since: None, sleep: None };
-        let linger = Linger { limit: settings.refused_body_timeout, shut: false, sleep: None };
-        Self { stream, reads: Arc::default(), stall, link: Arc::clone(link), linger, ahead: None }
+    pub fn new(stream: S, link: &Arc<Link>, settings: &Arc<Settings>) -> Self {
+        let (link, settings) = (Arc::clone(link), Arc::clone(settings));
+        Self { stream, settings, stall: Stall::default(), link, linger: Linger::default(), ahead: None }
     }
 
     /// For HTTP/1, where nobody reads while a request runs: severs the link when the client turns out to be gone.
@@ -54,7 +53,7 @@ impl<S> Paced<S> {
     /// it from their first byte and may let themselves be waited for as long as `idle`.
     #[must_use]
     pub fn head_timer(&self, head: Duration, idle: Duration) -> HeadTimer {
-        HeadTimer { reads: Arc::clone(&self.reads), later: Arc::default(), head, idle }
+        HeadTimer { link: Arc::clone(&self.link), later: Arc::default(), head, idle }
     }
 
     /// The stream itself, and what was read of it that nobody has taken.
@@ -64,19 +63,25 @@ impl<S> Paced<S> {
 }
 
 /// A write that waits. Its timer is set when the first one waits, and looked at again only when it fires.
+#[derive(Default)]
 struct Stall {
-    limit: Duration,
     since: Option<Instant>,
     sleep: Option<Pin<Box<Sleep>>>,
 }
 
 impl Stall {
-    fn watch<T>(&mut self, context: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+    /// What became of a write, or an error where it has waited for as long as `limit`.
+    fn watch<T>(
+        &mut self,
+        limit: Duration,
+        context: &mut Context<'_>,
+        written: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
         if written.is_ready() {
             self.since = None;
             return written;
         }
-        let deadline = *self.since.get_or_insert_with(Instant::now) + self.limit;
+        let deadline = *self.since.get_or_insert_with(Instant::now) + limit;
         let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
         while sleep.as_mut().poll(context).is_ready() {
             if deadline <= Instant::now() {
@@ -90,17 +95,18 @@ impl Stall {
 
 /// What follows a refusal: the client may still be sending. A socket that is closed with bytes unread is reset, and the
 /// reset takes the refusal with it before the client has seen it (RFC 9112 9.6).
-struct Linger {
-    limit: Duration,
-    shut: bool,
-    sleep: Option<Pin<Box<Sleep>>>,
-}
+#[derive(Default)]
+struct Linger(Option<Pin<Box<Sleep>>>);
 
 impl Linger {
-    /// Reads and drops until the client has ended too, or for long enough.
+    /// From now on, for as long as `limit`.
+    fn begin(&mut self, limit: Duration) {
+        self.0 = Some(Box::pin(sleep(limit)));
+    }
+
+    /// Reads and drops until the client has ended too, or for long enough; where it has not begun, it is over.
     fn poll<S: AsyncRead>(&mut self, mut stream: Pin<&mut S>, context: &mut Context<'_>) -> Poll<()> {
-        let limit = self.limit;
-        let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
+        let Some(sleep) = &mut self.0 else { return Poll::Ready(()) };
         loop {
             if sleep.as_mut().poll(context).is_ready() {
                 return Poll::Ready(());
@@ -126,7 +132,7 @@ impl<S: AsyncRead> AsyncRead for Paced<S> {
             None => this.stream.poll_read(context, buffer),
         };
         if read.is_ready() {
-            this.reads.fetch_add(1, Ordering::Relaxed);
+            this.link.note_read();
         }
         read
     }
@@ -136,7 +142,7 @@ impl<S: AsyncRead + AsyncWrite + Socket> AsyncWrite for Paced<S> {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.project();
         let written = this.stream.poll_write(context, bytes);
-        this.stall.watch(context, written)
+        this.stall.watch(this.settings.client_read_timeout, context, written)
     }
 
     fn poll_write_vectored(
@@ -146,7 +152,7 @@ impl<S: AsyncRead + AsyncWrite + Socket> AsyncWrite for Paced<S> {
     ) -> Poll<io::Result<usize>> {
         let this = self.project();
         let written = this.stream.poll_write_vectored(context, slices);
-        this.stall.watch(context, written)
+        this.stall.watch(this.settings.client_read_timeout, context, written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -163,24 +169,26 @@ impl<S: AsyncRead + AsyncWrite + Socket> AsyncWrite for Paced<S> {
         {
             this.link.sever();
         }
-        this.stall.watch(context, flushed)
+        this.stall.watch(this.settings.client_read_timeout, context, flushed)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut this = self.project();
-        if !this.linger.shut {
+        if this.linger.0.is_none() {
             let shut = this.stream.as_mut().poll_shutdown(context);
-            ready!(this.stall.watch(context, shut))?;
-            this.linger.shut = true;
+            ready!(this.stall.watch(this.settings.client_read_timeout, context, shut))?;
+            if this.link.is_refused() {
+                this.linger.begin(this.settings.refused_body_timeout);
+            }
         }
-        if this.link.is_refused() { this.linger.poll(this.stream, context).map(Ok) } else { Poll::Ready(Ok(())) }
+        this.linger.poll(this.stream, context).map(Ok)
     }
 }
 
 /// Tells hyper when a head has taken too long.
 #[derive(Clone)]
 pub struct HeadTimer {
-    reads: Arc<AtomicU64>,
+    link: Arc<Link>,
     /// Whether the first head's wait has begun already.
     later: Arc<AtomicBool>,
     head: Duration,
@@ -193,14 +201,9 @@ impl Timer for HeadTimer {
     }
 
     fn sleep_until(&self, deadline: std::time::Instant) -> Pin<Box<dyn hyper::rt::Sleep>> {
-        let reads_before = self.later.swap(true, Ordering::Relaxed).then(|| self.reads.load(Ordering::Relaxed));
+        let reads_before = self.later.swap(true, Ordering::Relaxed).then(|| self.link.reads());
         let deadline = if reads_before.is_some() { Instant::now() + self.idle } else { deadline.into() };
-        Box::pin(HeadWait {
-            sleep: sleep_until(deadline),
-            reads: Arc::clone(&self.reads),
-            reads_before,
-            head: self.head,
-        })
+        Box::pin(HeadWait { sleep: sleep_until(deadline), link: Arc::clone(&self.link), reads_before, head: self.head })
     }
 
     /// The clock that the waits go by.
@@ -214,7 +217,7 @@ pin_project! {
     struct HeadWait {
         #[pin]
         sleep: Sleep,
-        reads: Arc<AtomicU64>,
+        link: Arc<Link>,
         // The reads there were when the connection fell idle; `None` once a head has begun.
         reads_before: Option<u64>,
         head: Duration,
@@ -228,7 +231,7 @@ impl Future for HeadWait {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let mut this = self.project();
-        if this.reads_before.is_some_and(|before| before != this.reads.load(Ordering::Relaxed)) {
+        if this.reads_before.is_some_and(|before| before != this.link.reads()) {
             *this.reads_before = None;
             this.sleep.as_mut().reset(Instant::now() + *this.head);
         }

@@ -123,6 +123,7 @@ impl Prepared {
         let upstream = Upstream::new(dialer, &settings, Arc::clone(&metrics));
         let enforcement = Arc::new(Enforcement::new(policy, routes));
         let (limiter, numbers) = (Limiter::default(), Numbers::default());
+        let settings = Arc::new(settings);
         let engine = Arc::new(Engine { settings, enforcement, upstream, leaves, limiter, audit, metrics, numbers });
         Ok(Self { engine, health, keeper, loader, hosts, hosts_seen, places: descriptors.clients })
     }

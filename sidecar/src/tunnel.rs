@@ -32,15 +32,10 @@ pub type Stream = Rewind<TcpStream>;
 
 /// Serves a tunnel to its end.
 pub async fn serve(engine: Arc<Engine>, client: Arc<Client>, destination: Destination, upgraded: Upgraded) {
-    let Ok(parts) = upgraded.downcast::<TokioIo<Paced<TcpStream>>>() else {
+    let Some((mut stream, mut first)) = taken_over(upgraded) else {
         tracing::error!("a tunnel is not a TCP stream");
         return;
     };
-    let (mut stream, ahead) = parts.io.into_inner().into_parts();
-    let mut first = BytesMut::from(&parts.read_buf[..]);
-    first.unsplit(ahead);
-    // The buffer of the CONNECT's head would otherwise live as long as the tunnel.
-    drop(parts.read_buf);
     let read = timeout(engine.settings.handshake_timeout, first_bytes(&mut stream, &mut first)).await;
     let failure = match read {
         // Nobody loses anything when an unused tunnel ends.
@@ -52,6 +47,16 @@ pub async fn serve(engine: Arc<Engine>, client: Arc<Client>, destination: Destin
     if let Some(failure) = failure {
         refuse(&engine, &client, &destination, &failure);
     }
+}
+
+/// The socket, and what was read of it behind the CONNECT. What a tunnel does not need is dropped here: it would live as
+/// long as the tunnel, the buffer of the CONNECT's head for one.
+fn taken_over(upgraded: Upgraded) -> Option<(TcpStream, BytesMut)> {
+    let parts = upgraded.downcast::<TokioIo<Paced<TcpStream>>>().ok()?;
+    let (stream, ahead) = parts.io.into_inner().into_parts();
+    let mut first = BytesMut::from(&parts.read_buf[..]);
+    first.unsplit(ahead);
+    Some((stream, first))
 }
 
 /// How many bytes are there; reads some where there are none.
