@@ -22,8 +22,8 @@ const TIME: Duration = Duration::from_millis(1500);
 const AT_ONCE: usize = 8;
 /// Connections where a proxy is to have as much to do as it can.
 const MANY: usize = 64;
-/// Bytes of one transfer.
-const TRANSFER: u64 = 256 << 20;
+/// Bytes of one transfer: a tick of the kernel's clock is a hundredth of the time that the quickest takes.
+const TRANSFER: u64 = 1_000_000_000;
 /// Handshakes at once while idle tunnels are opened.
 const OPENED_AT_ONCE: usize = 32;
 /// How long memory may take to be what it stays.
