@@ -14,8 +14,8 @@ use sandgate_policy::destination::Destination;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, sleep};
 
-use self::group::{Group, Groups, Key, PoolLimits, Reuse};
 pub use self::group::{Channel, Http1Lease, Http2Stream};
+use self::group::{Group, Groups, Key, PoolLimits, Reuse};
 use super::connect::{self, Made, Want};
 use super::dial::Dialer;
 use super::profile::Profile;
