@@ -26,7 +26,7 @@ use sandgate_policy::{Addition, Policy, Rule};
 use crate::refusal::Code;
 
 pub use connect::Want;
-pub use pool::{Channel, Upstream};
+pub use pool::{Channel, Http2Stream, Upstream};
 
 /// Why an origin could not be reached, or not be spoken to.
 #[derive(Clone, Debug)]

@@ -18,7 +18,7 @@ use crate::expect::Gate;
 use crate::ledger::Ledger;
 use crate::limits::Permit;
 use crate::refusal::Code;
-use crate::upstream::Channel;
+use crate::upstream::{Channel, Http2Stream};
 
 /// A response's body on its way to the client.
 pub enum ResponseBody {
@@ -108,11 +108,15 @@ impl Drop for Relayed {
         // A chunked body shows its end only to whoever asks.
         let at_end = self.whole || self.incoming.is_end_stream() || self.incoming.size_hint().exact() == Some(0);
         let whole = self.ended.is_none() && at_end;
-        match self.channel.take() {
+        let stream = match self.channel.take() {
             // What is left of the request would stand in front of the next one.
-            Some(Channel::Http1(lease)) if whole && self.exchange.is_request_complete() => lease.recycle(),
-            _ => {}
-        }
+            Some(Channel::Http1(lease)) if whole && self.exchange.is_request_complete() => {
+                lease.recycle();
+                None
+            }
+            Some(Channel::Http2(stream)) => Some(stream),
+            _ => None,
+        };
         if let Some(gate) = self.gate.take() {
             gate.abandon();
         }
@@ -124,15 +128,22 @@ impl Drop for Relayed {
         match Handle::try_current() {
             Ok(runtime) if !self.exchange.is_request_complete() => {
                 let (exchange, idle) = (Arc::clone(&self.exchange), self.idle.again());
-                runtime.spawn(finish_upload(exchange, idle, ledger, self.permit.hand_over()));
+                runtime.spawn(finish_upload(exchange, idle, ledger, self.permit.hand_over(), stream));
             }
             _ => ledger.close(&self.exchange, None),
         }
     }
 }
 
-/// Keeps the account of a request open whose whole response came before its body's end: the client may send on.
-async fn finish_upload(exchange: Arc<Exchange>, mut idle: IdleTimer, ledger: Ledger, permit: Permit) {
+/// Keeps the account of a request open whose whole response came before its body's end: the client may send on. Until then
+/// the stream to the origin is one of those that are open.
+async fn finish_upload(
+    exchange: Arc<Exchange>,
+    mut idle: IdleTimer,
+    ledger: Ledger,
+    permit: Permit,
+    stream: Option<Http2Stream>,
+) {
     let code = tokio::select! {
         biased;
         () = exchange.lease.revoked() => Some(Code::PolicyChanged),
@@ -140,6 +151,7 @@ async fn finish_upload(exchange: Arc<Exchange>, mut idle: IdleTimer, ledger: Led
         () = idle.expired(&exchange) => Some(Code::IdleTimeout),
     };
     exchange.stop_upload();
+    drop(stream);
     // The place is free before the line says that the request is over.
     drop(permit);
     ledger.close(&exchange, code);

@@ -73,14 +73,24 @@ pub struct Http2Connection {
 impl Http2Connection {
     /// Takes one of the streams that the origin allows, if one is free. A new connection has its first one taken.
     pub fn reserve(&self) -> bool {
-        let limit = match self.driver.max_streams() {
-            NOT_SAID_YET if self.is_settling() => return false,
-            NOT_SAID_YET => INITIAL_STREAMS,
-            limit => limit,
-        };
+        let limit = self.streams();
         let reserved =
             self.in_flight.fetch_update(Ordering::AcqRel, Ordering::Acquire, |open| (open < limit).then_some(open + 1));
         reserved.is_ok()
+    }
+
+    /// Whether [`Self::reserve`] would take one.
+    pub fn has_free_stream(&self) -> bool {
+        self.in_flight.load(Ordering::Acquire) < self.streams()
+    }
+
+    /// How many streams may be open at once.
+    fn streams(&self) -> usize {
+        match self.driver.max_streams() {
+            NOT_SAID_YET if self.is_settling() => 0,
+            NOT_SAID_YET => INITIAL_STREAMS,
+            limit => limit,
+        }
     }
 
     /// Whether the origin has yet to say how many streams it allows: a request that took one now could wait behind one

@@ -6,13 +6,12 @@
 mod group;
 
 use std::collections::HashMap;
-use std::pin::pin;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use sandgate_policy::destination::Destination;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 pub use self::group::{Channel, Http1Lease, Http2Stream};
 use self::group::{Group, Groups, Key, PoolLimits, Reuse};
@@ -24,10 +23,6 @@ use super::{Failure, Peer};
 use crate::metrics::Metrics;
 use crate::refusal::Code;
 use crate::settings::Settings;
-
-/// How often a new connection is looked at until its origin has said how many streams it allows: hyper tells nobody when
-/// the SETTINGS arrive, and they take a round trip.
-const SETTLE_LOOK: Duration = Duration::from_millis(1);
 
 /// All connections to origins.
 pub struct Upstream {
@@ -88,31 +83,24 @@ impl Upstream {
         }
         let arrived = Instant::now();
         loop {
-            match group.reuse() {
+            match group.reuse_or_wait().await {
                 Reuse::Channel(channel) => return Ok(channel),
                 Reuse::Connect => return self.connect(&group, destination, profile, want).await,
-                Reuse::Wait => {
-                    // Listens before it looks again, so that a stream freed in between is not missed.
-                    let mut freed = pin!(group.freed.notified());
-                    freed.as_mut().enable();
-                    match group.reuse() {
-                        Reuse::Channel(channel) => return Ok(channel),
-                        _ => freed.await,
-                    }
-                }
-                Reuse::Settle => sleep(SETTLE_LOOK).await,
                 Reuse::ConnectAlone => {
                     let _alone = group.connecting.lock().await;
-                    if let Some(failure) = group.failure_since(arrived) {
-                        return Err(failure);
-                    }
-                    // Another request may have made what this one waited for.
+                    // Another request may have made what this one waited for, or failed to.
                     match group.reuse() {
                         Reuse::Channel(channel) => return Ok(channel),
-                        Reuse::ConnectAlone => return self.connect(&group, destination, profile, want).await,
-                        Reuse::Connect | Reuse::Wait | Reuse::Settle => {}
+                        Reuse::ConnectAlone => {
+                            return match group.failure_since(arrived) {
+                                Some(failure) => Err(failure),
+                                None => self.connect(&group, destination, profile, want).await,
+                            };
+                        }
+                        Reuse::Connect | Reuse::Wait(_) => {}
                     }
                 }
+                Reuse::Wait(_) => {}
             }
         }
     }
@@ -154,7 +142,10 @@ impl Upstream {
                 if failure.code == Code::Overloaded {
                     self.metrics.descriptors_exhausted();
                 }
-                group.lock().failed = Some((Instant::now(), failure.clone()));
+                // Nobody waits for the connection of an upgrade.
+                if want == Want::Any {
+                    group.lock().failed = Some((Instant::now(), failure.clone()));
+                }
                 Err(failure)
             }
         }
@@ -173,17 +164,28 @@ impl Upstream {
     }
 
     fn close_idle(&self, limit: Duration) {
-        self.lock().retain(|_, group| {
+        let mut groups = self.lock();
+        groups.retain(|_, group| {
             let mut state = group.lock();
             state.idle.retain(|idle| !idle.connection.sender.is_closed() && idle.since.elapsed() < limit);
             state.http2.retain(|connection| !connection.is_closed() && !connection.is_idle_for(limit));
             !state.idle.is_empty() || !state.http2.is_empty() || Arc::strong_count(group) > 1
         });
+        // After many hosts the table would stay as large as it ever was.
+        if groups.len() < groups.capacity() / 4 {
+            groups.shrink_to_fit();
+        }
     }
 
     /// Forgets every connection whose profile is not among `profiles`. What runs on them goes on under its lease.
     pub fn retain_profiles(&self, profiles: impl Fn(u64) -> bool) {
-        self.lock().retain(|key, _| profiles(key.profile));
+        self.lock().retain(|key, group| {
+            let stays = profiles(key.profile);
+            if !stays {
+                group.retire();
+            }
+            stays
+        });
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Key, Arc<Group>>> {

@@ -37,6 +37,7 @@ mod upstream_proxy;
 mod upstream_proxy_failures;
 mod upstream_proxy_names;
 mod verification;
+mod waiting;
 mod websocket;
 
 use harness::{Setup, allow, resolve};

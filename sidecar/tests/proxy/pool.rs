@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::Request;
-use sandgate_testkit::client::{bytes_body, empty_body, eventually};
+use sandgate_testkit::client::{bytes_body, empty_body, eventually, websocket};
 use sandgate_testkit::origin::{Origin, Protocols, RecordedConnection};
 use sandgate_testkit::pki::TestCa;
 use sandgate_testkit::raw_origin::{RawConnection, scripts, scripts::Http2Step};
@@ -97,8 +97,18 @@ async fn a_request_is_not_queued_behind_a_stream_that_never_ends() {
 }
 
 /// SETTINGS with SETTINGS_MAX_CONCURRENT_STREAMS = 1 (RFC 9113 6.5).
-const ONE_STREAM: &[u8] = &[0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 1];
+pub(crate) const ONE_STREAM: &[u8] = &[0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 1];
 const HEADERS: u8 = 1;
+
+/// Reads HTTP/2 frames up to the next request's.
+pub(crate) async fn until_headers(connection: &mut RawConnection) {
+    let mut frame = [0; 9];
+    while frame[3] != HEADERS {
+        connection.io.read_exact(&mut frame).await.unwrap();
+        let mut payload = vec![0; u32::from_be_bytes([0, frame[0], frame[1], frame[2]]) as usize];
+        connection.io.read_exact(&mut payload).await.unwrap();
+    }
+}
 
 /// Takes a request on the first connection, says only when told that it is the one stream there, and never answers it.
 async fn says_late(mut connection: RawConnection, told: Arc<Notify>) {
@@ -107,12 +117,7 @@ async fn says_late(mut connection: RawConnection, told: Arc<Notify>) {
     }
     let mut preface = [0; 24];
     connection.io.read_exact(&mut preface).await.unwrap();
-    let mut frame = [0; 9];
-    while frame[3] != HEADERS {
-        connection.io.read_exact(&mut frame).await.unwrap();
-        let mut payload = vec![0; u32::from_be_bytes([0, frame[0], frame[1], frame[2]]) as usize];
-        connection.io.read_exact(&mut payload).await.unwrap();
-    }
+    until_headers(&mut connection).await;
     connection.count("the first".into());
     told.notified().await;
     connection.send(ONE_STREAM).await;
@@ -417,6 +422,37 @@ async fn connections_and_sessions_of_another_policys_making_are_not_used() {
             assert_eq!(fetch(&setup, &origin, "/zen").await.0, made + 2, "{protocols:?}: and then it is reused");
         }
     }
+}
+
+#[tokio::test]
+async fn what_another_policy_left_without_a_place_in_the_pool_is_closed_when_its_request_ends() {
+    let beside = Beside::start(Origin::builder().protocols(Protocols::Http1), &[]).await;
+    let mut client = beside.client("http/1.1").await;
+    let endless = client.open(Request::get(beside.uri("/sse")).body(empty_body()).unwrap()).await.unwrap();
+    let open = hold_open(&beside, 4).await;
+    beside.origin.wait_for_requests(5, DEADLINE).await;
+    let port = beside.origin.port();
+    let ranges = destination("origin.test", port, "").replace("127.0.0.0/8", "127.0.0.0/8, 10.0.0.0/8");
+    beside.setup.set_policy(&ranges);
+    swapped(&beside.setup, 1).await;
+    release_until_all_are_answered(&beside, open).await;
+    let closed =
+        |connections: &[RecordedConnection]| connections.iter().filter(|connection| connection.closed).count() == 4;
+    beside.origin.wait_for_connections(DEADLINE, closed).await;
+    drop(endless);
+}
+
+#[tokio::test]
+async fn the_connection_of_a_refused_upgrade_is_for_no_other_request() {
+    let beside = Beside::start(Origin::builder(), &[]).await;
+    let mut stream = beside.stream().await;
+    let host = format!("origin.test:{}", beside.origin.port());
+    let reply = websocket(&mut stream, &host, "/status/404").await.unwrap();
+    assert_eq!(reply.status, 404);
+    beside.setup.sidecar.wait_for_audit(|line| line["kind"] == "request", DEADLINE).await;
+    beside.client("h2").await.get(&beside.uri("/zen")).await.unwrap();
+    let versions: Vec<_> = beside.origin.requests().into_iter().map(|request| request.head.version).collect();
+    assert_eq!(versions, ["HTTP/1.1", "HTTP/2"]);
 }
 
 #[tokio::test]

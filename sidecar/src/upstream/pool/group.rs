@@ -1,17 +1,23 @@
 //! The connections to one destination: which of them a request gets, and which of those that are unused are kept.
 
 use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use sandgate_policy::destination::Destination;
 use tokio::sync::{Notify, Semaphore};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use crate::metrics::{Metrics, Open, Protocol};
 use crate::upstream::connect::{Http1Connection, Http2Connection, Made, Want};
 use crate::upstream::{Failure, Peer};
+
+/// How often a new connection is looked at until its origin has said how many streams it allows, which takes a round trip.
+const SETTINGS_LOOK: Duration = Duration::from_millis(1);
+/// How often connections without a free stream are looked at: whether they have ended, or allow more by now.
+const STREAMS_LOOK: Duration = Duration::from_millis(50);
 
 /// Locked before the state of any group.
 pub(super) type Groups = Mutex<HashMap<Key, Arc<Group>>>;
@@ -46,9 +52,12 @@ pub(super) struct Group {
     limits: PoolLimits,
     metrics: Arc<Metrics>,
     state: Mutex<GroupState>,
-    pub(super) freed: Notify,
+    /// Wakes one of those who wait for each stream that ends, and all of them for anything else that helps them.
+    freed: Notify,
     /// Held while a connection is made that others may be able to share.
     pub(super) connecting: tokio::sync::Mutex<()>,
+    /// Held by the one who looks for those who wait.
+    looking: tokio::sync::Mutex<()>,
 }
 
 #[derive(Default)]
@@ -56,7 +65,10 @@ pub(super) struct GroupState {
     pub(super) idle: Vec<Idle>,
     pub(super) http2: Vec<Arc<Http2Connection>>,
     speaks_http1: bool,
+    /// Why the last connection that others wanted to share could not be made.
     pub(super) failed: Option<(Instant, Failure)>,
+    /// The pool has forgotten the group: what requests still have of it is not kept.
+    is_retired: bool,
 }
 
 /// In the order in which they became idle.
@@ -110,10 +122,8 @@ pub(super) enum Reuse {
     Connect,
     /// Nothing to reuse; one request makes a connection, the others see whether they can share it.
     ConnectAlone,
-    /// As many HTTP/2 connections as may be, and no stream free.
-    Wait,
-    /// A connection is so new that nobody knows how many streams it has.
-    Settle,
+    /// Nothing yet, and another look is worth while after this time.
+    Wait(Duration),
 }
 
 impl Group {
@@ -124,6 +134,7 @@ impl Group {
             state: Mutex::default(),
             freed: Notify::new(),
             connecting: tokio::sync::Mutex::default(),
+            looking: tokio::sync::Mutex::default(),
         }
     }
 
@@ -138,17 +149,53 @@ impl Group {
         if let Some(ready) = state.idle.iter().rposition(|idle| idle.connection.sender.is_ready()) {
             let connection = state.idle.remove(ready).connection;
             let used = Some(connection.meter.read());
-            return Reuse::Channel(Channel::Http1(Http1Lease { connection, used, group: Arc::clone(self) }));
-        }
-        if state.http2.iter().any(|connection| connection.is_settling()) {
-            return Reuse::Settle;
+            let group = Some(Arc::clone(self));
+            return Reuse::Channel(Channel::Http1(Http1Lease { connection, used, group }));
         }
         state.missing(self.limits.http2)
     }
 
+    /// A channel, or what to do for one, as soon as it is not waiting.
+    pub(super) async fn reuse_or_wait(self: &Arc<Self>) -> Reuse {
+        loop {
+            // Listens before it looks, so that a stream that ends in between is not missed.
+            let mut freed = pin!(self.freed.notified());
+            freed.as_mut().enable();
+            match self.reuse() {
+                Reuse::Wait(look) => tokio::select! {
+                    () = freed => {}
+                    () = self.look(look) => {}
+                },
+                found => return found,
+            }
+        }
+    }
+
+    /// Looks again and again, one for all who wait: hyper tells nobody when an origin's SETTINGS arrive, nor when a
+    /// connection has ended.
+    async fn look(&self, every: Duration) {
+        let _looking = self.looking.lock().await;
+        loop {
+            sleep(every).await;
+            let mut state = self.lock();
+            state.http2.retain(|connection| !connection.is_closed());
+            let is_free = state.http2.iter().any(|connection| connection.has_free_stream());
+            if is_free || !matches!(state.missing(self.limits.http2), Reuse::Wait(same) if same == every) {
+                return self.freed.notify_waiters();
+            }
+        }
+    }
+
+    /// The pool forgets the group. What it has is closed, and so is what comes back.
+    pub(super) fn retire(&self) {
+        let mut state = self.lock();
+        state.is_retired = true;
+        state.idle.clear();
+    }
+
     pub(super) fn keep(&self, connection: Http1Connection) {
         let limits = &self.limits;
-        let has_room = |state: &GroupState| state.idle.len() < limits.http1_idle;
+        let has_room = |state: &GroupState| !state.is_retired && state.idle.len() < limits.http1_idle;
         // Looked at before any other connection has to go for this one.
         if limits.places.available_permits() == 0 || !has_room(&self.lock()) {
             return;
@@ -169,10 +216,13 @@ impl Group {
     pub(super) fn adopt(self: &Arc<Self>, made: Made, want: Want) -> Channel {
         match made {
             Made::Http1(connection) => {
-                if want == Want::Any {
+                // Made for an upgrade it says nothing of what the origin speaks, and is for no other request: that
+                // may go over HTTP/2.
+                let group = (want == Want::Any).then(|| Arc::clone(self));
+                if group.is_some() {
                     self.lock().speaks_http1 = true;
                 }
-                Channel::Http1(Http1Lease { connection, used: None, group: Arc::clone(self) })
+                Channel::Http1(Http1Lease { connection, used: None, group })
             }
             Made::Http2(connection) => {
                 let mut state = self.lock();
@@ -194,11 +244,14 @@ impl Group {
 }
 
 impl GroupState {
+    /// What to do where nothing can be reused.
     fn missing(&self, most_http2: usize) -> Reuse {
-        if self.speaks_http1 {
+        if self.http2.iter().any(|connection| connection.is_settling()) {
+            Reuse::Wait(SETTINGS_LOOK)
+        } else if self.speaks_http1 {
             Reuse::Connect
         } else if self.http2.len() >= most_http2 {
-            Reuse::Wait
+            Reuse::Wait(STREAMS_LOOK)
         } else {
             Reuse::ConnectAlone
         }
@@ -230,7 +283,8 @@ pub struct Http1Lease {
     pub connection: Http1Connection,
     /// Bytes read from it when this lease began, if it had carried a request before.
     used: Option<u64>,
-    group: Arc<Group>,
+    /// Where it may go back to.
+    group: Option<Arc<Group>>,
 }
 
 impl Http1Lease {
@@ -241,10 +295,10 @@ impl Http1Lease {
         self.used == Some(self.connection.meter.read())
     }
 
-    /// Gives the connection back once its response has been read to the end.
+    /// Gives the connection back once its response has been read to the end. One that was made for an upgrade is closed.
     pub fn recycle(self) {
-        if !self.connection.sender.is_closed() {
-            self.group.keep(self.connection);
+        if let Some(group) = self.group.filter(|_| !self.connection.sender.is_closed()) {
+            group.keep(self.connection);
         }
     }
 }
