@@ -120,8 +120,7 @@ impl Audit {
         if let Some(observer) = &self.0.observer {
             observer(&record);
         }
-        // It keeps the buffer of a whole head in memory.
-        record.whole_path = None;
+        record.keep_what_is_written();
         let Some(queue) = &self.0.queue else { return };
         self.0.progress.accept();
         let entry = Entry { time: SystemTime::now(), record: Box::new(record) };

@@ -79,8 +79,12 @@ fn one_length(headers: &mut HeaderMap, destination: &Destination) -> Result<(), 
     Ok(())
 }
 
-/// Removes what is about the origin's connection from a response. Origins are tolerated: what can't be read is dropped.
+/// Removes what is about the origin's connection from a response. Origins are tolerated: what can't be read is dropped, and
+/// so is a length beside a coding, which says something else of the body and does not count (RFC 9112 6.3).
 pub fn clean_response(headers: &mut HeaderMap) {
+    if headers.contains_key(TRANSFER_ENCODING) {
+        headers.remove(CONTENT_LENGTH);
+    }
     for name in named_by_connection(headers).unwrap_or_default() {
         if !NEVER_DROPPED.contains(&name.as_str()) {
             headers.remove(name);
@@ -234,6 +238,16 @@ mod tests {
             assert!(refused(&[("transfer-encoding", coding)]), "{coding}");
         }
         assert!(refused(&[("transfer-encoding", "chunked"), ("transfer-encoding", "chunked")]));
+    }
+
+    #[test]
+    fn a_length_beside_a_transfer_coding_is_not_handed_on() {
+        let mut sent = headers(&[("transfer-encoding", "chunked"), ("content-length", "4"), ("etag", "1")]);
+        clean_response(&mut sent);
+        assert_eq!(sent, headers(&[("etag", "1")]));
+        let mut sent = headers(&[("content-length", "4")]);
+        clean_response(&mut sent);
+        assert_eq!(sent, headers(&[("content-length", "4")]));
     }
 
     #[test]

@@ -167,6 +167,17 @@ impl Record {
         }
     }
 
+    /// Forgets what no line has: it may be as large as a client's head, and would wait in memory for the writer.
+    pub(super) fn keep_what_is_written(&mut self) {
+        self.whole_path = None;
+        self.message = None;
+        self.addition = None;
+        let long = self.method.take_if(|method| method.as_str().len() > MAX_METHOD_BYTES);
+        if let Some(long) = long {
+            self.method = Method::from_bytes(&long.as_str().as_bytes()[..MAX_METHOD_BYTES]).ok();
+        }
+    }
+
     /// Fills in scheme, host and port.
     #[must_use]
     pub fn to(mut self, destination: &Destination) -> Self {
@@ -306,8 +317,7 @@ fn rfc3339<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::
 }
 
 fn method<S: Serializer>(method: &Option<Method>, serializer: S) -> Result<S::Ok, S::Error> {
-    let method = method.as_ref().map(|method| &method.as_str()[..method.as_str().len().min(MAX_METHOD_BYTES)]);
-    method.serialize(serializer)
+    method.as_ref().map(Method::as_str).serialize(serializer)
 }
 
 fn scheme<S: Serializer>(scheme: &Option<Scheme>, serializer: S) -> Result<S::Ok, S::Error> {
@@ -433,6 +443,7 @@ mod tests {
         }
         let mut record = Record::new(Kind::Request, 1, Verdict::Allowed);
         record.method = Some(Method::from_bytes(&[b'M'; 1000]).unwrap());
+        record.keep_what_is_written();
         assert_eq!(line(&record, 0)["method"], "M".repeat(24));
     }
 }

@@ -43,9 +43,9 @@ pub async fn two_lengths(connection: RawConnection) {
     answer_once(connection, "HTTP/1.1 200 OK\r\ncontent-length: 3\r\ncontent-length: 5\r\n\r\nok\n12").await;
 }
 
-/// `Transfer-Encoding` and `Content-Length` together.
+/// `Transfer-Encoding` and `Content-Length` together, which say different lengths.
 pub async fn chunked_and_length(connection: RawConnection) {
-    let answer = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ncontent-length: 3\r\n\r\n3\r\nok\n\r\n0\r\n\r\n";
+    let answer = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ncontent-length: 5\r\n\r\n3\r\nok\n\r\n0\r\n\r\n";
     answer_once(connection, answer).await;
 }
 
