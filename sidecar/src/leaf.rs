@@ -6,7 +6,7 @@ mod tls;
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use quick_cache::sync::{Cache, EntryAction, EntryResult};
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256};
@@ -24,8 +24,9 @@ use crate::authority::{Signing, san};
 pub const LIFETIME: Duration = Duration::days(7);
 /// How far a leaf's notBefore lies in the past, so that a client whose clock is behind accepts it.
 pub const BACK_DATED: Duration = Duration::HOUR;
-/// How many hosts' leaves are kept unless told otherwise. One takes about 2 KiB.
-pub const DEFAULT_CAPACITY: usize = 1024;
+/// A leaf that no handshake used for so long is dropped. To make it again takes some 100 µs; kept, each holds a page of the
+/// allocator's in memory, which is more than its own size.
+pub const IDLE: Duration = Duration::seconds(30);
 
 /// The leaves of this process, all with one key: it is made at start, is never the CA's, and never leaves memory. A
 /// key for each host would protect nothing more, since one process holds them all.
@@ -33,19 +34,31 @@ pub struct LeafCache {
     signing: watch::Receiver<Arc<Signing>>,
     key: KeyPair,
     tls: tls::Template,
-    leaves: Cache<Host, Leaf>,
+    leaves: Cache<Host, Arc<Leaf>>,
     hits: AtomicU64,
     mints: AtomicU64,
 }
 
 /// What is kept for a host.
-#[derive(Clone)]
 struct Leaf {
     config: Arc<ServerConfig>,
     /// When another one is to be made.
     due: OffsetDateTime,
     /// When it is of no use any more.
     ends: OffsetDateTime,
+    /// When a handshake last asked for it, as Unix time in seconds.
+    used: AtomicI64,
+}
+
+impl Leaf {
+    fn use_at(&self, now: OffsetDateTime) -> Arc<ServerConfig> {
+        self.used.store(now.unix_timestamp(), Ordering::Relaxed);
+        Arc::clone(&self.config)
+    }
+
+    fn is_idle_at(&self, now: OffsetDateTime) -> bool {
+        now.unix_timestamp() - self.used.load(Ordering::Relaxed) > IDLE.whole_seconds()
+    }
 }
 
 /// What the cache did since the start, and its size now.
@@ -102,27 +115,32 @@ impl LeafCache {
     /// As there.
     pub fn server_config_at(&self, host: &Host, now: OffsetDateTime) -> Result<Arc<ServerConfig>, LeafError> {
         if let Some(leaf) = self.leaves.get(host).filter(|leaf| now < leaf.due) {
-            return Ok(self.hit(leaf));
+            return Ok(self.hit(&leaf, now));
         }
-        let decide = |_: &Host, leaf: &mut Leaf| {
-            if now < leaf.due { EntryAction::Retain(leaf.clone()) } else { EntryAction::ReplaceWithGuard }
+        let decide = |_: &Host, leaf: &mut Arc<Leaf>| {
+            if now < leaf.due { EntryAction::Retain(Arc::clone(leaf)) } else { EntryAction::ReplaceWithGuard }
         };
         let (guard, old) = match self.leaves.entry(host, None, decide) {
-            EntryResult::Retained(leaf) => return Ok(self.hit(leaf)),
+            EntryResult::Retained(leaf) => return Ok(self.hit(&leaf, now)),
             EntryResult::Vacant(guard) => (guard, None),
             EntryResult::Replaced(guard, old) => (guard, Some(old)),
             // Only asked-for removals and a timeout lead here, and there is neither.
-            EntryResult::Removed(..) | EntryResult::Timeout => return self.mint(host, now).map(|leaf| leaf.config),
+            EntryResult::Removed(..) | EntryResult::Timeout => return Ok(self.mint(host, now)?.config),
         };
         let leaf = match (self.mint(host, now), old) {
-            (Ok(leaf), _) => leaf,
+            (Ok(leaf), _) => Arc::new(leaf),
             // It was due early enough that there is time to try again with every connection.
             (Err(_), Some(old)) if now < old.ends => old,
             (Err(error), _) => return Err(error),
         };
         // Refused only if the entry was evicted meanwhile; then it is made again next time.
-        let _ = guard.insert(leaf.clone());
-        Ok(leaf.config)
+        let _ = guard.insert(Arc::clone(&leaf));
+        Ok(leaf.use_at(now))
+    }
+
+    /// Drops the leaves that were not used for [`IDLE`] before `now`.
+    pub fn sweep(&self, now: OffsetDateTime) {
+        self.leaves.retain(|_, leaf| !leaf.is_idle_at(now));
     }
 
     /// What the cache did since the start, and its size now.
@@ -135,9 +153,9 @@ impl LeafCache {
         }
     }
 
-    fn hit(&self, leaf: Leaf) -> Arc<ServerConfig> {
+    fn hit(&self, leaf: &Leaf, now: OffsetDateTime) -> Arc<ServerConfig> {
         self.hits.fetch_add(1, Ordering::Relaxed);
-        leaf.config
+        leaf.use_at(now)
     }
 
     fn mint(&self, host: &Host, now: OffsetDateTime) -> Result<Leaf, LeafError> {
@@ -150,7 +168,8 @@ impl LeafCache {
         chain.extend(authority.chain_to_send());
         let ends = (now + LIFETIME).min(authority.not_after());
         let due = now + (ends - now) * 2 / 3;
-        Ok(Leaf { config: self.tls.server_config(host, chain), due, ends })
+        let used = AtomicI64::new(now.unix_timestamp());
+        Ok(Leaf { config: self.tls.server_config(host, chain), due, ends, used })
     }
 
     fn sign(

@@ -417,6 +417,7 @@ async fn sweep(engine: Arc<Engine>) {
         ticks.tick().await;
         engine.upstream.sweep();
         engine.enforcement.sever_idle();
+        engine.leaves.sweep(OffsetDateTime::now_utc());
         let counters = engine.leaves.counters();
         engine.metrics.leaves(counters.hits, counters.mints, counters.size);
         give_memory_back();

@@ -71,8 +71,8 @@ table::settings! {
         /// Where the workload sees the trust directory; the same path unless set. Not for `run`, whose command sees what
         /// the sidecar sees.
         trust_path: Option<PathBuf> = "", "PATH", optional(value::path);
-        /// Leaf certificates kept in memory, one for each host. Past this the least used is made again when needed.
-        /// At most 1,000,000.
+        /// Leaf certificates kept in memory, one for each host. Past this the least used is made again when needed, as is
+        /// one that no connection used for 30 s. At most 1,000,000.
         leaf_cache_size: usize = "512", "N", one(value::count::<1_000_000>);
     }
     "Names and origins" {
@@ -151,7 +151,8 @@ table::settings! {
         /// Client connections served at once; more wait to be accepted. No more than half of what the limit of open files
         /// leaves. At most 1,000,000.
         max_connections: usize = "4096", "N", one(value::count::<1_000_000>);
-        /// A request or response head. Larger ones are refused; common servers stop at 8 to 32 KiB. From 8KiB to 1MiB.
+        /// A request head. Larger ones are refused; common servers stop at 8 to 32 KiB. A response head may have 32 KiB, whatever
+        /// this is. From 8KiB to 1MiB.
         max_head_bytes: usize = "32KiB", "SIZE", one(value::head_size);
         /// Fields in a head. At most 10,000.
         max_head_fields: usize = "100", "N", one(value::count::<10_000>);

@@ -205,13 +205,13 @@ fn sixty_four_threads_that_ask_at_once_get_one_leaf() {
 
 #[test]
 fn fifty_thousand_names_leave_the_cache_bounded() {
-    let (cache, _signing) = cache(&year(), DEFAULT_CAPACITY);
+    let (cache, _signing) = cache(&year(), 1024);
     for number in 0..50_000 {
         cache.server_config(&host(&format!("h{number}.wild.test"))).unwrap();
-        assert!(cache.leaves.len() <= DEFAULT_CAPACITY);
+        assert!(cache.leaves.len() <= 1024);
     }
     assert_eq!(cache.counters().mints, 50_000);
-    assert!(cache.counters().size > DEFAULT_CAPACITY / 2);
+    assert!(cache.counters().size > 1024 / 2);
 }
 
 #[test]
@@ -226,6 +226,24 @@ fn a_leaf_is_made_again_when_two_thirds_of_its_life_are_over() {
     assert!(!Arc::ptr_eq(&first, &second));
     assert!(Arc::ptr_eq(&second, &at(due + Duration::SECOND)));
     assert_eq!(cache.counters(), Counters { hits: 2, mints: 2, size: 1 });
+}
+
+#[test]
+fn a_leaf_that_no_handshake_asks_for_is_dropped_and_made_again() {
+    let (cache, _signing) = cache(&year(), 10);
+    let start = OffsetDateTime::now_utc();
+    let made = |name: &str, at| Arc::as_ptr(&cache.server_config_at(&host(name), at).unwrap());
+    made("idle.test", start);
+    let used = made("used.test", start);
+    assert_eq!(made("used.test", start + IDLE), used);
+    cache.sweep(start + IDLE);
+    assert_eq!(cache.counters().size, 2);
+    cache.sweep(start + IDLE * 2);
+    assert_eq!(cache.counters().size, 1);
+    assert_eq!(made("used.test", start + IDLE * 2), used);
+    assert_eq!(cache.counters().mints, 2);
+    made("idle.test", start + IDLE * 2);
+    assert_eq!((cache.counters().mints, cache.counters().size), (3, 2));
 }
 
 #[test]
