@@ -40,7 +40,7 @@ pub(crate) enum Column {
     Rate(usize),
     /// The time of all but one of a hundred of those, in ms.
     RateSlow(usize),
-    /// How much of its cores the proxy used for that, in percent: where it is under 90, the generator was the limit.
+    /// How much of its cores the proxy used for that, in percent. `page/head.md` says what to make of it.
     RateBusy(usize),
 }
 
@@ -53,7 +53,7 @@ pub(crate) enum Crowd {
 }
 
 impl Column {
-    pub(crate) const ALL: [Self; 25] = [
+    pub(crate) const ALL: [Self; 26] = [
         Self::Handshake,
         Self::HybridHandshake,
         Self::Resumption,
@@ -79,6 +79,7 @@ impl Column {
         Self::Rate(2),
         Self::RateSlow(2),
         Self::RateBusy(1),
+        Self::RateBusy(2),
     ];
 
     /// The largest part of the best peer's figure that this project wants to take, where it wants anything.
@@ -91,6 +92,21 @@ impl Column {
             Self::Idle(..) => Some(0.5),
             _ => None,
         }
+    }
+
+    /// The first column of the measurement that its figures are of.
+    pub(crate) fn measured_with(self) -> Self {
+        match self {
+            Self::NewHostSlow => Self::NewHost,
+            Self::MemoryInLoad | Self::MemoryAfter => Self::MemoryAtStart,
+            Self::RateSlow(workers) | Self::RateBusy(workers) => Self::Rate(workers),
+            first => first,
+        }
+    }
+
+    /// Whether one proxy can have a better figure than another.
+    pub(crate) fn is_compared(self) -> bool {
+        !matches!(self, Self::RateBusy(_))
     }
 
     /// Whether more of it is better.

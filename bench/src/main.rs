@@ -5,6 +5,7 @@
 
 #![allow(clippy::cast_precision_loss, reason = "figures of a benchmark")]
 
+mod choice;
 mod column;
 mod floor;
 mod ground;
@@ -27,9 +28,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, bail};
 use tokio::task::JoinSet;
 
+use crate::choice::Choice;
 use crate::column::{Column, Crowd};
 use crate::ground::Ground;
 use crate::measure::{Figures, Turn};
@@ -38,9 +40,6 @@ use crate::page::Run;
 use crate::peer::{Peer, Product};
 use crate::protocol::Protocol;
 use crate::results::Results;
-
-/// How often everything is measured, unless `ROUNDS` says otherwise.
-const ROUNDS: usize = 5;
 
 fn main() -> ExitCode {
     match perform() {
@@ -67,60 +66,20 @@ fn perform() -> anyhow::Result<()> {
 async fn all() -> anyhow::Result<()> {
     let sources = Path::new(env!("CARGO_MANIFEST_DIR"));
     let installed = std::env::var_os("BENCH").map(PathBuf::from).context("BENCH: where peers were installed")?;
-    let rounds = std::env::var("ROUNDS").map_or(Ok(ROUNDS), |rounds| rounds.parse()).context("ROUNDS")?;
-    ensure!(rounds > 0, "ROUNDS: at least one");
-    let choice = Choice::from_env();
-    let names = Column::ALL.map(|column| format!("  {column}")).join("\n");
-    ensure!(
-        Column::ALL.into_iter().any(|column| choice.has_column(column)),
-        "ONLY: in no name of a column; these are:\n{}",
-        names
-    );
+    let choice = Choice::read(|name| std::env::var(name).ok())?;
     let ground = Arc::new(Ground::make(sources, &installed).await?);
-    let products: Vec<_> = Product::ALL.into_iter().filter(|product| product.version(&ground).is_some()).collect();
-    let products: Vec<_> = products.into_iter().filter(|product| choice.has_product(*product)).collect();
-    ensure!(
-        !products.is_empty(),
-        "PEERS: no proxy of that name is installed; these can be: {}",
-        Product::ALL.map(|product| product.to_string()).join("; ")
-    );
+    let products = choice.products(|product| product.version(&ground).is_some())?;
     let mut bench = Bench { ground: Arc::clone(&ground), products, results: Results::default(), choice };
-    bench.starts(rounds).await;
-    bench.turns(rounds).await?;
-    bench.two_workers(rounds).await;
+    bench.starts().await;
+    bench.turns().await?;
+    bench.two_workers().await;
     bench.idle().await;
     bench.memory().await?;
     let verdicts = verdict::measure()?;
-    let Bench { products, results, .. } = &bench;
-    let run = Run { ground: &ground, products, results, verdicts: &verdicts, rounds };
-    say(&format!("\n{}\n{}", run.table(), run.targets()?));
-    if bench.choice.is_whole() { run.write() } else { Ok(()) }
-}
-
-/// What is measured, and of whom: everything, unless somebody looks at one thing again and again.
-struct Choice {
-    columns: Option<String>,
-    products: Option<String>,
-}
-
-impl Choice {
-    /// `ONLY`: what names of columns contain; `PEERS`: names of proxies.
-    fn from_env() -> Self {
-        let value = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
-        Self { columns: value("ONLY"), products: value("PEERS") }
-    }
-
-    fn is_whole(&self) -> bool {
-        self.columns.is_none() && self.products.is_none()
-    }
-
-    fn has_column(&self, column: Column) -> bool {
-        self.columns.as_ref().is_none_or(|part| column.to_string().contains(part))
-    }
-
-    fn has_product(&self, product: Product) -> bool {
-        self.products.as_ref().is_none_or(|names| names.contains(&product.to_string()))
-    }
+    let Bench { products, results, choice, .. } = &bench;
+    let run = Run { ground: &ground, products, results, verdicts: &verdicts, rounds: choice.rounds };
+    say(&format!("\n{}\n{}{}", run.table(), run.targets()?, page::gaps(results, choice.rounds)));
+    if choice.is_whole() { run.write(choice.updates_docs) } else { Ok(()) }
 }
 
 /// A run, as far as it is.
@@ -142,17 +101,21 @@ impl Bench {
             }
             Err(error) => {
                 say(&format!("{when}: {column}: {product}: {error:#}"));
-                self.results.give_up(product, column, format!("{error:#}"));
+                self.results.fail(product, column, format!("{error:#}"));
             }
         }
     }
 
-    async fn starts(&mut self, rounds: usize) {
-        if !self.choice.has_column(Column::Start) {
+    async fn starts(&mut self) {
+        let rounds = self.choice.rounds;
+        if !self.choice.has(Column::Start) {
             return;
         }
         for round in 1..=rounds {
             for product in self.products.clone() {
+                if self.results.has_given_up(product, Column::Start) {
+                    continue;
+                }
                 let figures = measure::start(&self.ground, product).await;
                 self.take(&format!("{round}/{rounds}"), product, Column::Start, figures);
             }
@@ -160,24 +123,18 @@ impl Bench {
     }
 
     /// Everything that is measured of proxies that stay: in turn, so that no proxy has a better hour than another.
-    async fn turns(&mut self, rounds: usize) -> anyhow::Result<()> {
-        let mut peers = Vec::new();
-        for product in self.products.clone() {
-            let peer = Peer::start(&self.ground, product, 1).await?;
-            for protocol in Protocol::ALL {
-                // Connections to the origin are there afterwards. Where it fails, so does what is measured.
-                if let Ok(mut tunnel) = peer.route.open(&peer.route.tls(protocol)?, &protocol.host()).await {
-                    let _ = tunnel.get(SMALL).await;
-                }
-            }
-            peers.push(peer);
+    async fn turns(&mut self) -> anyhow::Result<()> {
+        let turns: Vec<_> = Turn::ALL.into_iter().filter(|turn| self.choice.has(turn.column())).collect();
+        if turns.is_empty() {
+            return Ok(());
         }
-        let turns: Vec<_> = Turn::ALL.into_iter().filter(|turn| self.choice.has_column(turn.column())).collect();
+        let (mut peers, rounds) = (self.peers(&turns).await?, self.choice.rounds);
         for round in 1..=rounds {
             for turn in turns.iter().copied() {
-                for peer in &peers {
+                for peer in &mut peers {
                     if !self.results.has_given_up(peer.product, turn.column()) {
                         let figures = turn.measure(peer).await;
+                        let figures = peer.explain(figures).await;
                         self.take(&format!("{round}/{rounds}"), peer.product, turn.column(), figures);
                     }
                 }
@@ -189,9 +146,33 @@ impl Bench {
         Ok(())
     }
 
-    async fn two_workers(&mut self, rounds: usize) {
-        let column = Column::Rate(2);
-        if !self.choice.has_column(column) {
+    /// All proxies for that. One that does not start is given up, but for Sandgate, without which there is nothing to say.
+    async fn peers(&mut self, turns: &[Turn]) -> anyhow::Result<Vec<Peer>> {
+        let mut peers = Vec::new();
+        for product in self.products.clone() {
+            let peer = match Peer::start(&self.ground, product, 1).await {
+                Ok(peer) => peer,
+                Err(error) if product == Product::Sandgate => return Err(error),
+                Err(error) => {
+                    say(&format!("{error:#}"));
+                    turns.iter().for_each(|turn| self.results.fail(product, turn.column(), format!("{error:#}")));
+                    continue;
+                }
+            };
+            for protocol in Protocol::ALL {
+                // Connections to the origin are there afterwards. Where it fails, so does what is measured.
+                if let Ok(mut tunnel) = peer.route.open(&peer.route.tls(protocol)?, &protocol.host()).await {
+                    let _ = tunnel.get(SMALL).await;
+                }
+            }
+            peers.push(peer);
+        }
+        Ok(peers)
+    }
+
+    async fn two_workers(&mut self) {
+        let (column, rounds) = (Column::Rate(2), self.choice.rounds);
+        if !self.choice.has(column) {
             return;
         }
         for round in 1..=rounds {
@@ -207,7 +188,7 @@ impl Bench {
     async fn idle(&mut self) {
         for protocol in Protocol::ALL {
             for crowd in [Crowd::Thousand, Crowd::TenThousand] {
-                if !self.choice.has_column(Column::Idle(protocol, crowd)) {
+                if !self.choice.has(Column::Idle(protocol, crowd)) {
                     continue;
                 }
                 for product in self.products.clone() {
@@ -220,7 +201,7 @@ impl Bench {
 
     /// All at once: nothing but memory is measured, and each waits for a minute.
     async fn memory(&mut self) -> anyhow::Result<()> {
-        if !self.choice.has_column(Column::MemoryAtStart) {
+        if !self.choice.has(Column::MemoryAtStart) {
             return Ok(());
         }
         let mut tasks = JoinSet::new();

@@ -10,7 +10,7 @@ use crate::column::Column;
 use crate::ground::Ground;
 use crate::peer::Product;
 use crate::plot;
-use crate::results::{Results, Sample};
+use crate::results::{Gap, Results, Sample};
 use crate::say;
 use crate::verdict;
 
@@ -31,17 +31,16 @@ pub(crate) struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// Writes page and picture: into docs where `UPDATE_DOCS` asks for that, else beside what is built.
-    pub(crate) fn write(&self) -> anyhow::Result<()> {
-        let is_update = std::env::var_os("UPDATE_DOCS").is_some();
+    /// Writes page and picture: into docs, or beside what is built.
+    pub(crate) fn write(&self, updates_docs: bool) -> anyhow::Result<()> {
         let docs = self.ground.peers.join("../../docs");
-        let directory = if is_update { &docs } else { &self.ground.installed };
+        let directory = if updates_docs { &docs } else { &self.ground.installed };
         for (name, text) in
             [("performance.md", self.page()?), ("performance.svg", plot::draw(self.products, self.results))]
         {
             let path = directory.join(name);
             fs::write(&path, text).with_context(|| path.display().to_string())?;
-            say(&format!("written: {}/{name}", if is_update { "docs" } else { "target/bench" }));
+            say(&format!("written: {}/{name}", if updates_docs { "docs" } else { "target/bench" }));
         }
         Ok(())
     }
@@ -53,30 +52,37 @@ impl Run<'_> {
         page.push_str(&self.table());
         page.push_str("\n![each figure as a part of the best peer's](performance.svg)\n\n## Targets\n\n");
         page.push_str(&self.targets()?);
-        page.push_str(&self.empty_cells());
+        page.push_str(&gaps(self.results, self.rounds));
         page.push_str(include_str!("page/tail.md"));
         Ok(page)
     }
 
     fn machine(&self) -> anyhow::Result<String> {
-        let processors = fs::read_to_string("/proc/cpuinfo")?;
-        // Not those that this process may use, which is one.
-        let cores = processors.lines().filter(|line| line.starts_with("processor")).count();
-        let processor = processors.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or(": unknown");
+        let cpuinfo = fs::read_to_string("/proc/cpuinfo")?;
+        let machine = Machine::of(&cpuinfo);
         let kernel = fs::read_to_string("/proc/sys/kernel/osrelease")?;
-        let versions: Vec<_> = self
-            .products
-            .iter()
-            .filter(|product| **product != Product::Control)
-            .filter_map(|product| Some(format!("{product} {}", product.version(self.ground)?)))
-            .collect();
-        Ok(format!(
-            "Measured on a virtual machine with {cores} processors ({}), Linux {}; {} rounds. {}.",
-            processor.trim_start_matches([' ', '\t', ':']),
+        let products = Product::ALL.into_iter().filter(|product| *product != Product::Control);
+        let (mut versions, mut missing) = (Vec::new(), Vec::new());
+        for product in products {
+            match product.version(self.ground) {
+                Some(version) => versions.push(format!("{product} {version}")),
+                None => missing.push(product.to_string()),
+            }
+        }
+        let mut text = format!(
+            "Measured on {} with {} processors ({}), Linux {}; {} rounds. {}.",
+            if machine.is_virtual { "a virtual machine" } else { "a machine" },
+            machine.processors,
+            machine.model,
             kernel.trim(),
             self.rounds,
             versions.join("; ")
-        ))
+        );
+        if !missing.is_empty() {
+            let _ = write!(text, " Not installed here: {}.", missing.join("; "));
+        }
+        let _ = write!(text, "\n\n{}", two_workers(machine.processors));
+        Ok(text)
     }
 
     /// Every column of measurements as a row, with a column for each product.
@@ -119,14 +125,53 @@ impl Run<'_> {
         let _ = writeln!(table, "\nA verdict takes {}.", times.join(", "));
         Ok(table)
     }
+}
 
-    fn empty_cells(&self) -> String {
-        let mut text = String::new();
-        for (column, product, reason) in self.results.reasons() {
-            let _ = writeln!(text, "- {product}, {column}: {reason}");
+/// The machine, as /proc/cpuinfo has it.
+#[derive(Debug, PartialEq, Eq)]
+struct Machine<'a> {
+    /// Not those that this process may use, which is one.
+    processors: usize,
+    model: &'a str,
+    is_virtual: bool,
+}
+
+impl<'a> Machine<'a> {
+    fn of(cpuinfo: &'a str) -> Self {
+        let value = |name| {
+            let line = cpuinfo.lines().find_map(|line| line.strip_prefix(name));
+            line.map(|line| line.trim_start_matches([' ', '\t', ':']))
+        };
+        Self {
+            processors: cpuinfo.lines().filter(|line| line.starts_with("processor")).count(),
+            model: value("model name").unwrap_or("unknown"),
+            is_virtual: value("flags").is_some_and(|flags| flags.split(' ').any(|flag| flag == "hypervisor")),
         }
-        if text.is_empty() { text } else { format!("\nEmpty cells:\n\n{text}") }
     }
+}
+
+/// Where two workers run: on the processors 0 and 1, while the load has the last one.
+fn two_workers(processors: usize) -> &'static str {
+    if processors > 2 {
+        "With two workers a proxy has two cores, and the load and the origin keep to another."
+    } else {
+        "With two workers a proxy has both cores of this machine, and shares one of them with the load and the origin. So those \
+         rows are not what two cores of a proxy's own would bring: they can be below one worker's, and the proxy can't keep \
+         both cores busy."
+    }
+}
+
+/// What was tried and has no figure, or fewer than others.
+pub(crate) fn gaps(results: &Results, rounds: usize) -> String {
+    let (mut empty, mut missing) = (String::new(), String::new());
+    for Gap { column, product, reason, measured } in results.gaps() {
+        let _ = match measured {
+            0 => writeln!(empty, "- {product}, {column}: {reason}"),
+            _ => writeln!(missing, "- {product}, {column}: {} of {rounds}: {reason}", rounds.saturating_sub(measured)),
+        };
+    }
+    let lists = [("Empty cells", empty), ("Missing rounds", missing)].into_iter().filter(|(_, list)| !list.is_empty());
+    lists.map(|(title, list)| format!("\n{title}:\n\n{list}")).collect()
 }
 
 fn cell(Sample { median, least, most }: Sample) -> String {
@@ -139,4 +184,36 @@ fn cell(Sample { median, least, most }: Sample) -> String {
         return format!("{median:.digits$}");
     }
     format!("{median:.digits$} ({least:.digits$}–{most:.digits$})")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_is_what_its_processors_say() {
+        let cpuinfo =
+            |flags| format!("processor\t: 0\nmodel name\t: Some CPU\nflags\t\t: fpu {flags} avx\n\nprocessor\t: 1\n");
+        for (flags, is_virtual) in [("hypervisor", true), ("hypervisors", false)] {
+            assert_eq!(Machine::of(&cpuinfo(flags)), Machine { processors: 2, model: "Some CPU", is_virtual });
+        }
+        assert_eq!(Machine::of(""), Machine { processors: 0, model: "unknown", is_virtual: false });
+    }
+
+    #[test]
+    fn cores_are_shared_where_there_are_two() {
+        assert!(two_workers(2).contains("shares one of them"));
+        assert!(!two_workers(3).contains("shares"));
+    }
+
+    #[test]
+    fn a_cell_of_fewer_rounds_is_not_empty() {
+        let mut results = Results::default();
+        results.add(Product::Squid, vec![(Column::Refusal, 1.0)]);
+        results.fail(Product::Squid, Column::Refusal, "reset".to_owned());
+        assert_eq!(gaps(&results, 3), "\nMissing rounds:\n\n- Squid, CPU: refused CONNECT: 2 of 3: reset\n");
+        results.fail(Product::Envoy, Column::Start, "no".to_owned());
+        assert!(gaps(&results, 3).starts_with("\nEmpty cells:\n\n- Envoy, start to first 200: no\n\nMissing rounds:"));
+        assert_eq!(gaps(&Results::default(), 3), "");
+    }
 }

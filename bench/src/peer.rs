@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
@@ -21,6 +21,8 @@ use crate::tunnel::Route;
 const START_DEADLINE: Duration = Duration::from_secs(30);
 /// How long it may take to end.
 const STOP_DEADLINE: Duration = Duration::from_secs(10);
+/// How long it may take until a proxy that has closed its connections has ended.
+const END: Duration = Duration::from_millis(100);
 /// How often a proxy that starts is looked at.
 const LOOK: Duration = Duration::from_micros(500);
 
@@ -81,8 +83,11 @@ impl Product {
         self != Self::Mitmproxy
     }
 
-    /// Its version, if it was installed.
+    /// Its version, if it was installed. The plain tunnel is this program.
     pub(crate) fn version(self, ground: &Ground) -> Option<String> {
+        if self == Self::Tunnel {
+            return Some(env!("CARGO_PKG_VERSION").to_owned());
+        }
         let version = std::fs::read_to_string(ground.installed.join("available").join(self.script())).ok()?;
         Some(version.trim().to_owned())
     }
@@ -108,8 +113,9 @@ pub(crate) struct Peer {
     pub(crate) product: Product,
     pub(crate) route: Route,
     pub(crate) process: Process,
-    directory: TempDir,
+    // Before its directory, for it may still write there.
     child: Child,
+    directory: TempDir,
     address: SocketAddr,
 }
 
@@ -128,7 +134,7 @@ impl Peer {
         let child = command.spawn().with_context(|| format!("{product} can't be started"))?;
         let process = Process(child.id().context("it has ended already")?);
         let trusted = if product == Product::Tunnel { &ground.origin_ca_pem } else { &ground.ca_pem };
-        Ok(Self { product, route: Route::new(address, trusted)?, process, directory, child, address })
+        Ok(Self { product, route: Route::new(address, trusted)?, process, child, directory, address })
     }
 
     /// Starts it, and waits until it listens.
@@ -143,7 +149,7 @@ impl Peer {
         let deadline = Instant::now() + START_DEADLINE;
         while TcpStream::connect(self.address).await.is_err() {
             if let Some(status) = self.child.try_wait()? {
-                bail!("{} ended with {status}: {}", self.product, self.errors());
+                bail!(self.end(status));
             }
             ensure!(
                 Instant::now() < deadline,
@@ -156,17 +162,41 @@ impl Peer {
         Ok(())
     }
 
+    /// What was measured of it, or why that failed: where it has ended, that is why.
+    pub(crate) async fn explain<T>(&mut self, measured: anyhow::Result<T>) -> anyhow::Result<T> {
+        if measured.is_err()
+            && let Ok(status) = tokio::time::timeout(END, self.child.wait()).await
+        {
+            bail!(self.end(status?));
+        }
+        measured
+    }
+
+    /// Stops it, and returns what was measured of it, or why that failed.
+    pub(crate) async fn finish<T>(mut self, measured: anyhow::Result<T>) -> anyhow::Result<T> {
+        let measured = self.explain(measured).await;
+        self.stop().await?;
+        measured
+    }
+
     /// Asks it to end, with what it started, and waits for that, so that its memory and its processor are free again.
     pub(crate) async fn stop(mut self) -> anyhow::Result<()> {
-        kill(Pid::from_raw(self.process.0.cast_signed()), Signal::SIGTERM)?;
+        // There is no id where it has ended.
+        if let Some(id) = self.child.id() {
+            kill(Pid::from_raw(id.cast_signed()), Signal::SIGTERM)?;
+        }
         if tokio::time::timeout(STOP_DEADLINE, self.child.wait()).await.is_err() {
             self.child.kill().await?;
         }
         Ok(())
     }
 
+    fn end(&self, status: ExitStatus) -> String {
+        format!("{} ended with {status}: {}", self.product, self.errors())
+    }
+
     /// The last line that it printed of what went wrong.
-    pub(crate) fn errors(&self) -> String {
+    fn errors(&self) -> String {
         let text = std::fs::read_to_string(self.directory.path().join("stderr")).unwrap_or_default();
         text.lines().last().unwrap_or("it said nothing").to_owned()
     }

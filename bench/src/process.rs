@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use nix::unistd::{SysconfVar, sysconf};
 
 /// A process and what it started.
@@ -32,6 +32,7 @@ impl Process {
             let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
             kibibytes += line.split_whitespace().next().and_then(|number| number.parse::<u64>().ok()).unwrap_or(0);
         }
+        ensure!(kibibytes > 0, "the process has ended");
         Ok(kibibytes * 1024)
     }
 

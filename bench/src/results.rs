@@ -13,6 +13,17 @@ pub(crate) struct Results {
     reasons: BTreeMap<(Column, Product), String>,
 }
 
+/// What was not measured, though it was tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Gap<'a> {
+    pub(crate) column: Column,
+    pub(crate) product: Product,
+    /// Why, the first time.
+    pub(crate) reason: &'a str,
+    /// The rounds that have a figure all the same.
+    pub(crate) measured: usize,
+}
+
 /// Several figures of one thing.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Sample {
@@ -56,19 +67,26 @@ impl Results {
         }
     }
 
-    /// A product that can't be measured so, and why.
-    pub(crate) fn give_up(&mut self, product: Product, column: Column, reason: String) {
+    /// A product that could not be measured so, and why.
+    pub(crate) fn fail(&mut self, product: Product, column: Column, reason: String) {
         self.reasons.entry((column, product)).or_insert(reason);
     }
 
-    /// Whether it was given up.
+    /// Whether it was given up: it failed before there was a figure.
     pub(crate) fn has_given_up(&self, product: Product, column: Column) -> bool {
-        self.reasons.contains_key(&(column, product))
+        self.reasons.contains_key(&(column, product)) && self.measured(product, column) == 0
     }
 
-    /// Why cells are empty.
-    pub(crate) fn reasons(&self) -> impl Iterator<Item = (Column, Product, &str)> {
-        self.reasons.iter().map(|((column, product), reason)| (*column, *product, reason.as_str()))
+    /// What failed.
+    pub(crate) fn gaps(&self) -> impl Iterator<Item = Gap<'_>> {
+        self.reasons.iter().map(|((column, product), reason)| {
+            let (column, product) = (*column, *product);
+            Gap { column, product, reason, measured: self.measured(product, column) }
+        })
+    }
+
+    fn measured(&self, product: Product, column: Column) -> usize {
+        self.figures.get(&(column, product)).map_or(0, Vec::len)
     }
 
     /// What was measured of a product.
@@ -78,6 +96,9 @@ impl Results {
 
     /// The best peer's median.
     pub(crate) fn best(&self, column: Column) -> Option<(Product, f64)> {
+        if !column.is_compared() {
+            return None;
+        }
         let peers = Product::ALL.into_iter().filter(|product| product.is_peer());
         let medians = peers.filter_map(|product| Some((product, self.sample(column, product)?.median)));
         let order = |a: &(Product, f64), b: &(Product, f64)| a.1.total_cmp(&b.1);
@@ -92,7 +113,8 @@ impl Results {
         Some(Comparison { best, ratio, is_noise: (ratio - 1.0).abs() <= self.noise(column) })
     }
 
-    /// By how much two copies of one program differ, as a part: their medians, and each figure of the second.
+    /// By how much two copies of one program differ, as a part: the larger of what their medians differ by, and what the
+    /// second one's figures differ by from their median.
     fn noise(&self, column: Column) -> f64 {
         let copies = [Product::Hudsucker, Product::Control].map(|product| self.sample(column, product));
         let [Some(first), Some(second)] = copies else { return 0.0 };
@@ -133,6 +155,27 @@ mod tests {
             let figures = [&copies[..], &[(Product::Sandgate, &ours[..])]].concat();
             assert_eq!(results(&figures).comparison(Column::Handshake).map(|found| found.is_noise), Some(is_noise));
         }
+    }
+
+    #[test]
+    fn how_busy_cores_are_is_not_compared() {
+        let mut results = Results::default();
+        for product in [Product::Sandgate, Product::Hudsucker] {
+            results.add(product, vec![(Column::RateBusy(1), 98.0)]);
+        }
+        assert_eq!(results.comparison(Column::RateBusy(1)), None);
+    }
+
+    #[test]
+    fn what_fails_is_given_up_unless_it_has_been_measured() {
+        let (column, mut results) = (Column::Handshake, results(&[(Product::Squid, &[1.0, 2.0])]));
+        for product in [Product::Squid, Product::Envoy] {
+            results.fail(product, column, "reset".to_owned());
+            results.fail(product, column, "refused".to_owned());
+        }
+        assert!(results.has_given_up(Product::Envoy, column) && !results.has_given_up(Product::Squid, column));
+        let gap = |product, measured| Gap { column, product, reason: "reset", measured };
+        assert_eq!(results.gaps().collect::<Vec<_>>(), [gap(Product::Squid, 2), gap(Product::Envoy, 0)]);
     }
 
     #[test]
