@@ -14,6 +14,9 @@ const LONGEST: f64 = 4.0;
 const BAR: usize = 11;
 const GAP: usize = 12;
 const TOP: usize = 60;
+/// Pixels of a name in the legend, with its colour.
+const NAME: usize = 130;
+const MARGIN: usize = 10;
 
 fn colour(product: Product) -> &'static str {
     match product {
@@ -64,7 +67,7 @@ pub(crate) fn draw(products: &[Product], results: &Results) -> String {
         }
         top += GAP;
     }
-    let width = LABELS as f64 + LONGEST * ONE + 60.0;
+    let width = (LABELS as f64 + LONGEST * ONE + 60.0).max((MARGIN + products.len() * NAME) as f64);
     format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width:.0} {top}\" font-family=\"sans-serif\" font-size=\"12\">\n\
          <style>.small {{ font-size: 9px }}</style>\n<rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>\n\
@@ -77,7 +80,7 @@ pub(crate) fn draw(products: &[Product], results: &Results) -> String {
 fn legend(products: &[Product]) -> String {
     let mut legend = String::new();
     for (place, product) in products.iter().enumerate() {
-        let x = 10 + place * 125;
+        let x = MARGIN + place * NAME;
         let _ = writeln!(
             legend,
             r#"<rect x="{x}" y="32" width="10" height="10" fill="{}"/><text x="{}" y="41">{product}</text>"#,
@@ -86,4 +89,20 @@ fn legend(products: &[Product]) -> String {
         );
     }
     legend
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_names_of_the_legend_are_in_the_picture() {
+        let picture = draw(&Product::ALL, &Results::default());
+        let after = |text: &str, before: &str| {
+            let number = text.split(before).nth(1).and_then(|rest| rest.split([' ', '"']).next());
+            number.and_then(|number| number.parse::<usize>().ok()).expect("a number")
+        };
+        let last = picture.lines().find(|line| line.contains("a plain tunnel")).expect("the last name");
+        assert!(after(last, r#"<rect x=""#) + NAME <= after(&picture, "viewBox=\"0 0 "), "{last}");
+    }
 }
