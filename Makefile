@@ -52,7 +52,7 @@ check-down: ## test that nothing of the cluster is left, however its making ende
 golden: ## write what the webhook's golden tests expect; look at the diff before you commit it
 	UPDATE_GOLDEN=1 $(CARGO) test --locked -p sandgate-webhook --test golden --test offline
 
-bench: ## Sandgate and its peers side by side, as root: what each costs; on a machine that does nothing else, docs/performance.md
+bench: ## Sandgate and its peers side by side, as root, on a machine that does nothing else; UPDATE_DOCS=1 writes docs/performance.md
 	@CARGO='$(CARGO)' bench/run
 
 bench-webhook: ## how fast the webhook answers; on a machine that does nothing else, docs/webhook-performance.md has the figures
