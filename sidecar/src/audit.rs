@@ -162,6 +162,7 @@ mod tests {
     use std::sync::Mutex;
     use std::thread;
 
+    use http::Method;
     use nix::sys::stat::Mode;
     use sandgate_policy::destination::{Destination, Host, Scheme};
     use serde_json::Value;
@@ -217,6 +218,18 @@ mod tests {
             );
             assert_eq!(line.get("lost"), None);
         }
+    }
+
+    #[test]
+    fn what_waits_is_no_larger_than_its_line() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("audit.log");
+        let audit = Audit::start(settings(AuditOutput::File(path.clone()), DEFAULT_QUEUE)).unwrap();
+        let method = Some(Method::from_bytes(&[b'M'; 32_000]).unwrap());
+        audit.record(Record { method, ..record(1) });
+        assert!(audit.flush(PATIENCE));
+        // The line is written of the record as it is, so that was cut before it waited.
+        assert_eq!(lines(&path)[0]["method"], "M".repeat(MAX_METHOD_BYTES));
     }
 
     #[test]
