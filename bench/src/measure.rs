@@ -22,7 +22,7 @@ const TIME: Duration = Duration::from_millis(1500);
 const AT_ONCE: usize = 8;
 /// Connections where a proxy is to have as much to do as it can.
 const MANY: usize = 64;
-/// Bytes of one transfer: a tick of the kernel's clock is one part in 42 of the time that the quickest takes.
+/// Bytes of one transfer: a tick of the kernel's clock, 10 ms, is a few parts in a hundred of what the quickest takes.
 const TRANSFER: u64 = 1_000_000_000;
 /// Handshakes at once while idle tunnels are opened.
 const OPENED_AT_ONCE: usize = 32;
