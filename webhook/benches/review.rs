@@ -291,6 +291,7 @@ async fn at_a_rate(clients: &[Client], path: &str, body: &Bytes) -> (usize, Vec<
 }
 
 /// The moments at which to send. The runtime's own timers have whole milliseconds: two would be sent at once, and then none.
+#[allow(clippy::disallowed_methods, reason = "a time is awaited, not a condition")]
 fn pace() -> UnboundedReceiver<Instant> {
     let (sender, due) = unbounded_channel();
     std::thread::spawn(move || {
