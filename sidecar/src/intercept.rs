@@ -35,10 +35,11 @@ use crate::settings::Settings;
 use crate::tunnel::Stream;
 use crate::upstream::tls::ALPN_H2;
 
-/// What a client may have in flight on one stream. It is in the same pod, so round trips are short.
-const STREAM_WINDOW: u32 = 256 * 1024;
-/// What a client may have in flight on all streams together: thirty stalled uploads leave room for the next.
-const CONNECTION_WINDOW: u32 = 32 * STREAM_WINDOW;
+/// What a client may have in flight on one stream. It is in the same pod, so round trips are short; but each half of it is a
+/// WINDOW_UPDATE, and with a quarter of it these were a sixth of an upload's processor time.
+const STREAM_WINDOW: u32 = 1024 * 1024;
+/// What a client may have in flight on all streams together: seven stalled uploads leave room for the next.
+const CONNECTION_WINDOW: u32 = 8 * STREAM_WINDOW;
 /// What one stream may have buffered towards the client: the largest frame that it must take. A client may have two
 /// hundred streams and read none of them.
 const SEND_BUFFER: usize = 16 * 1024;
