@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::client::Resumption;
+use rustls::crypto::CryptoProvider;
+use rustls::crypto::aws_lc_rs::{self, cipher_suite};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{CertificateError, ClientConfig, RootCertStore};
@@ -77,7 +79,10 @@ pub fn connectors(base: &Arc<RootCertStore>, options: &UpstreamOptions) -> Resul
     for path in &options.ca {
         add_roots(Arc::make_mut(&mut roots), path)?;
     }
-    let builder = ClientConfig::builder().with_root_certificates(roots);
+    let builder = ClientConfig::builder_with_provider(Arc::new(provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| error.to_string())?
+        .with_root_certificates(roots);
     let mut config = match &options.client_cert {
         None => builder.with_no_client_auth(),
         Some(client) => builder
@@ -93,6 +98,25 @@ pub fn connectors(base: &Arc<RootCertStore>, options: &UpstreamOptions) -> Resul
         UpstreamHttp::Http2 => vec![ALPN_H2.to_vec()],
     };
     Ok(Connectors { any: Arc::new(config).into(), http1: Arc::new(http1).into() })
+}
+
+/// rustls' suites with AES-128 first, in the order of browsers: many origins take what a client names first, and AES-256 with
+/// SHA-384 costs both sides more of the processor.
+fn provider() -> CryptoProvider {
+    CryptoProvider {
+        cipher_suites: vec![
+            cipher_suite::TLS13_AES_128_GCM_SHA256,
+            cipher_suite::TLS13_AES_256_GCM_SHA384,
+            cipher_suite::TLS13_CHACHA20_POLY1305_SHA256,
+            cipher_suite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+            cipher_suite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+            cipher_suite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+            cipher_suite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+            cipher_suite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
+            cipher_suite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+        ],
+        ..aws_lc_rs::default_provider()
+    }
 }
 
 fn add_roots(roots: &mut RootCertStore, path: &Path) -> Result<(), String> {
@@ -162,7 +186,10 @@ fn certificate_code(error: &CertificateError) -> Code {
 mod tests {
     use std::collections::HashSet;
 
+    use rustls::version::{TLS12, TLS13};
+    use rustls::{CipherSuite, ServerConfig};
     use sandgate_testkit::pki::TestCa;
+    use tokio_rustls::TlsAcceptor;
 
     use super::*;
     use crate::trust::TrustFiles;
@@ -177,6 +204,40 @@ mod tests {
         let of_verifier = verifying.roots.iter().map(|anchor| anchor.subject.to_vec());
         assert!(verifying.roots.len() > 100);
         assert_eq!(of_bundle.collect::<HashSet<_>>(), of_verifier.collect::<HashSet<_>>());
+    }
+
+    #[tokio::test]
+    async fn an_origin_that_goes_by_our_order_takes_aes_128() {
+        let ca = TestCa::new();
+        let issued = ca.issue(&["origin.test"]);
+        let mut roots = RootCertStore::empty();
+        roots.add(ca.root().clone()).unwrap();
+        let connectors = connectors(&Arc::new(roots), &UpstreamOptions::default()).unwrap();
+        for (version, expected) in [
+            (&TLS13, CipherSuite::TLS13_AES_128_GCM_SHA256),
+            (&TLS12, CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256),
+        ] {
+            let origin = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+                .with_protocol_versions(&[version])
+                .unwrap()
+                .with_no_client_auth()
+                .with_single_cert(issued.chain.clone(), issued.key.clone_key())
+                .unwrap();
+            let (near, far) = tokio::io::duplex(64 * 1024);
+            let name = server_name(&Host::parse("origin.test").unwrap()).unwrap();
+            let accepted = TlsAcceptor::from(Arc::new(origin)).accept(far);
+            let (origin, sidecar) = tokio::join!(accepted, connectors.any.connect(name, near));
+            sidecar.unwrap();
+            assert_eq!(origin.unwrap().get_ref().1.negotiated_cipher_suite().unwrap().suite(), expected);
+        }
+    }
+
+    #[test]
+    fn every_suite_of_rustls_is_offered() {
+        let names = |provider: &CryptoProvider| -> HashSet<_> {
+            provider.cipher_suites.iter().map(|suite| format!("{:?}", suite.suite())).collect()
+        };
+        assert_eq!(names(&provider()), names(&aws_lc_rs::default_provider()));
     }
 
     #[test]
