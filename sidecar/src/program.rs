@@ -18,6 +18,10 @@ use crate::cli::{self, Action};
 use crate::settings::Settings;
 use crate::{environment, learn, run, serve};
 
+/// Events of sockets that are taken from the kernel at once: as many tasks as a worker's own queue holds. tokio's table for 1,024
+/// would have the size of some of rustls' buffers, and after a load keep the half megabyte that these were in.
+const EVENTS: usize = 256;
+
 /// The whole program, from its arguments and variables to its exit code.
 #[must_use]
 pub fn main() -> ExitCode {
@@ -107,7 +111,8 @@ fn block_on<T>(workers: usize, future: impl Future<Output = T>) -> anyhow::Resul
     if workers > 1 {
         builder.worker_threads(workers);
     }
-    let runtime = builder.enable_all().build().map_err(watches::explained).context("the runtime cannot be started")?;
+    builder.max_io_events_per_tick(EVENTS).enable_all();
+    let runtime = builder.build().map_err(watches::explained).context("the runtime cannot be started")?;
     let output = runtime.block_on(future);
     // A file or a name that is being read must not keep the process.
     runtime.shutdown_background();
