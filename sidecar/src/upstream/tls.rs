@@ -1,4 +1,4 @@
-//! TLS towards origins: which roots, which client certificate, which ALPN; and the names of its failures.
+//! TLS towards origins: which roots, which client certificate, which suites, which ALPN; and the names of its failures.
 //!
 //! Verification is always on. There is no verifier in this crate but the one of rustls.
 
