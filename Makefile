@@ -29,9 +29,11 @@ images: ## build the images of sidecar and webhook, with Docker
 images-local: ## the same where no image registry can be reached, on Debian
 	@scripts/images-local
 
+# With the crates of `make test`: alone, its dependencies would have other features, and be compiled again.
 images-test: ## check the images that were built, the sidecar's for arm64 too, and the sandbox of docker-compose.yml
 	@scripts/image-tools
-	$(CARGO) test --locked -p sandgate-images-test
+	$(CARGO) test --locked --workspace --exclude sandgate-bench --exclude sandgate-clients --exclude sandgate-kind-test \
+		$(patsubst images/tests/%,--test %,$(basename $(wildcard images/tests/*)))
 
 sandbox: export SANDBOX_COMMAND := $(value CMD)
 sandbox: ## run CMD='curl https://...' in a container whose only way out is the sidecar
